@@ -1,0 +1,227 @@
+//! The thin layer that reads credential files, with errors that name the path, the reason, and as which user.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use super::{Credential, Source, certificates};
+use crate::{Error, Result};
+
+/// The largest file that is read, in octets: room for a bundle of every public root, ten times over.
+pub const MAX_SIZE: u64 = 8 * 1024 * 1024;
+
+/// Reads a file that is no secret.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_secret(path).map(|mut content| std::mem::take(&mut *content))
+}
+
+/// Reads a file whose content is wiped when the returned value is dropped.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let fail = |error: std::io::Error| unreadable(path, &error);
+    let file = File::open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    if metadata.is_dir() {
+        return Err(Error::certificate("is a directory, not a file").at(path.display()));
+    }
+    // The one allocation is made up front: growing would leave copies of a secret behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(metadata.len().min(MAX_SIZE) as usize + 1));
+    file.take(MAX_SIZE + 1).read_to_end(&mut content).map_err(fail)?;
+    if content.len() as u64 > MAX_SIZE {
+        return Err(Error::certificate(format!(
+            "is larger than {} MiB: this can't be a certificate or a key",
+            MAX_SIZE >> 20
+        ))
+        .at(path.display()));
+    }
+    Ok(content)
+}
+
+/// The chain in `cert` with the key in `key`; named after the stem of `cert`. Both paths are tried as [`resolve`] says.
+pub fn credential(cert: &Path, key: &Path) -> Result<Credential> {
+    let (cert, key) = (resolve(cert), resolve(key));
+    let (cert_bytes, key_bytes) = (read(&cert)?, read_secret(&key)?);
+    let name = cert.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    Credential::from_pem(
+        name,
+        Source { origin: &cert.to_string_lossy(), bytes: &cert_bytes },
+        Source { origin: &key.to_string_lossy(), bytes: &key_bytes },
+    )
+}
+
+/// `path`, or if nothing is there the same without or with `.pem`, if that exists: Kubernetes Secret keys are
+/// customarily named `server-cert`, files `server-cert.pem`.
+pub fn resolve(path: &Path) -> PathBuf {
+    if path.exists() {
+        return path.to_owned();
+    }
+    let other = match path.extension() {
+        Some(extension) if extension == "pem" => path.with_extension(""),
+        _ => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".pem");
+            PathBuf::from(name)
+        }
+    };
+    if other.exists() { other } else { path.to_owned() }
+}
+
+/// The trust anchors in a PEM bundle. Each must be readable as one; the path is tried as [`resolve`] says.
+pub fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let path = resolve(path);
+    let origin = path.to_string_lossy();
+    let found = certificates(Source { origin: &origin, bytes: &read(&path)? })?;
+    for (index, certificate) in found.iter().enumerate() {
+        webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
+            Error::certificate(format!("certificate {} can't be a trust anchor: {error}", index + 1))
+                .at(&origin)
+                .hint("a bundle holds CA certificates in `CERTIFICATE` sections: remove or replace this one")
+        })?;
+    }
+    Ok(found)
+}
+
+/// The trust anchors of the operating system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+pub fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
+    let loaded = rustls_native_certs::load_native_certs();
+    if !loaded.certs.is_empty() {
+        return Ok(loaded.certs);
+    }
+    let reason = loaded.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+    Err(Error::configuration(format!("the system has no trust anchors{reason}"))
+        .hint("install them (Debian: `apt-get install ca-certificates`), or name a CA bundle of your own"))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    let place = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => match missing_parent(path) {
+            Some(parent) => {
+                Error::certificate(format!("does not exist: there is no directory {}", parent.display())).at(place)
+            }
+            None => Error::certificate("does not exist").at(place),
+        }
+        .hint("correct the path, or make test certificates with `qtls quickstart --dir DIR --name NAME`"),
+        ErrorKind::PermissionDenied => Error::certificate(format!("may not be read by {}", current_user()))
+            .at(place)
+            .hint("give that user read access to the file and search access (x) to each directory above it"),
+        _ => Error::certificate(format!("can't be read: {error}")).at(place),
+    }
+}
+
+fn missing_parent(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()).last()
+}
+
+/// `user qtls (uid 998)`. From files and not from system calls, since this crate has no unsafe code.
+fn current_user() -> String {
+    let Some(uid) = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| effective_uid(&status)) else {
+        return "this user".to_owned();
+    };
+    match std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| user_name(&passwd, uid)) {
+        Some(name) => format!("user {name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
+
+fn effective_uid(status: &str) -> Option<u32> {
+    // Real, effective, saved and file system uid (proc_pid_status(5)); opening files goes by the last.
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(3)?.parse().ok()
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_chain::{certificate, chain_pem, pem};
+    use super::super::{KeyKind, generate, signing_key};
+    use super::*;
+    use crate::policy::KeyAlgorithm;
+
+    fn refusal<T>(result: Result<T>) -> String {
+        match result {
+            Ok(_) => panic!("was accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_told_from_a_missing_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server-cert.pem");
+        let error = refusal(read(&file));
+        assert!(error.starts_with(&format!("{}: does not exist\n", file.display())), "{error}");
+        let error = refusal(read(&dir.path().join("certs/deep/server-cert.pem")));
+        assert!(error.contains(&format!("there is no directory {}", dir.path().join("certs").display())), "{error}");
+    }
+
+    #[test]
+    fn directories_and_huge_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(refusal(read(dir.path())).contains("is a directory, not a file"));
+        let huge = dir.path().join("huge");
+        File::create(&huge).unwrap().set_len(MAX_SIZE + 1).unwrap();
+        assert!(refusal(read(&huge)).contains("is larger than 8 MiB"));
+        File::create(&huge).unwrap().set_len(MAX_SIZE).unwrap();
+        assert_eq!(read(&huge).unwrap().len() as u64, MAX_SIZE);
+    }
+
+    #[test]
+    fn a_refused_permission_names_the_user() {
+        let denied = std::io::Error::from(ErrorKind::PermissionDenied);
+        let error = unreadable(Path::new("/etc/qtls/certs/server-key.pem"), &denied).to_string();
+        assert!(error.starts_with("/etc/qtls/certs/server-key.pem: may not be read by "), "{error}");
+        assert_eq!(effective_uid("Name:\tx\nUid:\t0\t0\t0\t998\nGid:\t1\t1\t1\t1\n"), Some(998));
+        let passwd = "root:x:0:0::/root:/bin/sh\nqtls:x:998:997::/var/lib/qtls:/bin/false\n";
+        assert_eq!(user_name(passwd, 998).as_deref(), Some("qtls"));
+        assert_eq!(user_name(passwd, 997), None);
+    }
+
+    #[test]
+    fn both_customary_file_names_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = dir.path().join("server-cert.pem");
+        let without = dir.path().join("server-cert");
+        assert_eq!(resolve(&with), with, "when neither is there, messages name the configured one");
+        std::fs::write(&without, "x").unwrap();
+        assert_eq!(resolve(&with), without);
+        std::fs::write(&with, "x").unwrap();
+        assert_eq!(resolve(&with), with);
+        std::fs::remove_file(&without).unwrap();
+        assert_eq!(resolve(&without), with);
+    }
+
+    #[test]
+    fn a_credential_is_read_from_files_and_named_after_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("server-cert.pem"), dir.path().join("server-key.pem"));
+        let der = generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let leaf = certificate("x", signing_key(&der).unwrap().as_ref(), -60, 60, &["x.example"]);
+        std::fs::write(&cert, chain_pem(&[leaf])).unwrap();
+        std::fs::write(&key, pem("PRIVATE KEY", der.secret_der())).unwrap();
+        let read = credential(&cert, &key).unwrap();
+        assert_eq!((read.name.as_str(), read.kind), ("server-cert", KeyKind::EcdsaP256));
+        let error = refusal(credential(&cert, &cert));
+        assert!(error.starts_with(&format!("{}: holds no private key", cert.display())), "{error}");
+    }
+
+    #[test]
+    fn a_bundle_with_a_certificate_that_is_no_anchor_is_told_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca-bundle.pem");
+        let der = generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let root = certificate("root", signing_key(&der).unwrap().as_ref(), -60, 60, &[]);
+        std::fs::write(&path, chain_pem(&[root.clone(), root.clone()])).unwrap();
+        assert_eq!(roots(&path).unwrap().len(), 2);
+        std::fs::write(&path, chain_pem(&[root, CertificateDer::from(vec![0x30, 0x00])])).unwrap();
+        assert!(refusal(roots(&path)).contains("certificate 2 can't be a trust anchor"));
+    }
+}

@@ -1,0 +1,252 @@
+//! From a leaf to a trust anchor.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls::server::danger::ClientCertVerified;
+use rustls::{CertificateError, DistinguishedName, OtherError, RootCertStore};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, VerifiedPath};
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Encode, Tag};
+
+use crate::credentials::{KeyKind, key_kind};
+use crate::error::{Error, Result};
+use crate::policy::{KeyAlgorithm, Policy};
+
+/// Trust anchors, and the rules that a chain up to one of them has to meet.
+#[derive(Clone, Debug)]
+pub struct TrustAnchors {
+    roots: Arc<RootCertStore>,
+    depth: Option<usize>,
+    policy: Arc<Policy>,
+    algorithms: Vec<&'static dyn SignatureVerificationAlgorithm>,
+}
+
+impl TrustAnchors {
+    /// Trusts `roots`, for chains of at most `depth` intermediates (`None`: as many as webpki builds) signed by the
+    /// kinds of key of the policy's `signature_chain`.
+    ///
+    /// # Errors
+    /// A root that is no certificate, or no root at all.
+    pub fn new(
+        roots: impl IntoIterator<Item = CertificateDer<'static>>,
+        depth: Option<usize>,
+        policy: Arc<Policy>,
+    ) -> Result<Self> {
+        let mut store = RootCertStore::empty();
+        for (index, root) in roots.into_iter().enumerate() {
+            store.add(root).map_err(|error| {
+                Error::certificate(format!("certificate {} can't be a trust anchor: {error}", index + 1))
+            })?;
+        }
+        if store.is_empty() {
+            return Err(Error::certificate("there is no trust anchor")
+                .hint("put at least one CA certificate in PEM form into the bundle"));
+        }
+        let algorithms = chain_algorithms(&policy.chain_signatures);
+        Ok(Self { roots: Arc::new(store), depth, policy, algorithms })
+    }
+
+    /// The policy that peers are held to.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The subjects of the anchors, which a server hints to its clients.
+    pub(super) fn subjects(&self) -> Vec<DistinguishedName> {
+        self.roots.subjects()
+    }
+
+    /// Verifies `leaf` for `usage`: signatures, validity, constraints, purpose, depth, and the kinds of key.
+    pub(super) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: impl ExtendedKeyUsageValidator,
+    ) -> Result<(), rustls::Error> {
+        let end_entity = EndEntityCert::try_from(leaf).map_err(translate)?;
+        let kind = key_kind(&end_entity.subject_public_key_info())
+            .map_err(|error| other(PathError::Key(error.message().to_owned())))?;
+        if !self.policy.allows_key(kind) {
+            return Err(other(PathError::LeafKind { kind, allowed: self.policy.signature_names() }));
+        }
+        // The hook can only answer with an error of webpki's; ours is kept beside it.
+        let reason = RefCell::new(None);
+        let hook = |path: &VerifiedPath<'_>| {
+            self.check_path(path).map_err(|error| {
+                *reason.borrow_mut() = Some(error);
+                webpki::Error::MaximumPathDepthExceeded
+            })
+        };
+        end_entity
+            .verify_for_usage(&self.algorithms, &self.roots.roots, intermediates, now, usage, None, Some(&hook))
+            .map(|_| ())
+            .map_err(|error| match (reason.take(), error) {
+                (Some(reason), webpki::Error::MaximumPathDepthExceeded) => other(reason),
+                (_, error) => translate(error),
+            })
+    }
+
+    fn check_path(&self, path: &VerifiedPath<'_>) -> Result<(), PathError> {
+        let intermediates = path.intermediate_certificates().count();
+        if let Some(depth) = self.depth.filter(|depth| intermediates > *depth) {
+            return Err(PathError::TooDeep { intermediates, depth });
+        }
+        let issuers = path.intermediate_certificates().map(|issuer| issuer.subject_public_key_info().to_vec());
+        for spki in issuers.chain([anchor_spki(path.anchor())?]) {
+            let kind = key_kind(&spki).map_err(|error| PathError::Key(error.message().to_owned()))?;
+            if !self.policy.allows_chain_key(kind) {
+                return Err(PathError::IssuerKind { kind });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a chain was refused, where neither rustls nor webpki has a name for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// More intermediates than `verify_depth` allows.
+    TooDeep {
+        /// How many the path has.
+        intermediates: usize,
+        /// How many are allowed.
+        depth: usize,
+    },
+    /// The leaf's key is of a kind that `algorithms.signature` doesn't have.
+    LeafKind {
+        /// The kind.
+        kind: KeyKind,
+        /// What the policy has.
+        allowed: String,
+    },
+    /// An issuer's key is of a kind that `algorithms.signature_chain` doesn't have.
+    IssuerKind {
+        /// The kind.
+        kind: KeyKind,
+    },
+    /// A public key can't be read.
+    Key(String),
+    /// What webpki said and rustls has no name for.
+    Path(webpki::Error),
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooDeep { intermediates, depth } => {
+                write!(f, "the chain has {intermediates} intermediates, and verify_depth allows {depth}")
+            }
+            Self::LeafKind { kind, allowed } => {
+                write!(f, "the certificate's key is {kind}, and algorithms.signature allows {allowed}")
+            }
+            Self::IssuerKind { kind } => {
+                write!(f, "a certificate of the chain is signed with {kind}, which algorithms.signature_chain lacks")
+            }
+            Self::Key(message) => f.write_str(message),
+            Self::Path(error) => match error {
+                webpki::Error::CaUsedAsEndEntity => f.write_str("a CA certificate is used as the leaf"),
+                webpki::Error::EndEntityUsedAsCa => f.write_str("a certificate that is no CA has signed another"),
+                webpki::Error::PathLenConstraintViolated => f.write_str("a CA's path length constraint is exceeded"),
+                webpki::Error::NameConstraintViolation => f.write_str("a CA's name constraints forbid this name"),
+                webpki::Error::MaximumPathDepthExceeded => f.write_str("the chain is too long"),
+                error => write!(f, "{error:?}"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for PathError {}
+
+pub(super) fn other(error: PathError) -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(error))).into()
+}
+
+/// As rustls translates them, so that each gets the alert that rustls would send.
+fn translate(error: webpki::Error) -> rustls::Error {
+    use webpki::Error as E;
+    match error {
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
+        E::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
+        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        E::InvalidCertValidity => CertificateError::Expired,
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::CertRevoked => CertificateError::Revoked,
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        E::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
+        E::UnsupportedSignatureAlgorithmContext(context) => CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: context.signature_algorithm_id,
+            supported_algorithms: context.supported_algorithms,
+        },
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
+            CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                signature_algorithm_id: context.signature_algorithm_id,
+                public_key_algorithm_id: context.public_key_algorithm_id,
+            }
+        }
+        E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        error => return other(PathError::Path(error)),
+    }
+    .into()
+}
+
+/// webpki keeps an anchor's public key without its outer SEQUENCE.
+fn anchor_spki(anchor: &TrustAnchor<'_>) -> Result<Vec<u8>, PathError> {
+    AnyRef::new(Tag::Sequence, &anchor.subject_public_key_info)
+        .and_then(|spki| spki.to_der())
+        .map_err(|error| PathError::Key(error.to_string()))
+}
+
+/// The verification algorithms for signatures made by these kinds of key. None of them is SHA-1.
+fn chain_algorithms(kinds: &[KeyAlgorithm]) -> Vec<&'static dyn SignatureVerificationAlgorithm> {
+    use webpki::aws_lc_rs as algorithms;
+    let mut list: Vec<&'static dyn SignatureVerificationAlgorithm> = Vec::new();
+    let mut rsa = false;
+    for kind in kinds {
+        match kind {
+            KeyAlgorithm::MlDsa44 => list.push(algorithms::ML_DSA_44),
+            KeyAlgorithm::MlDsa65 => list.push(algorithms::ML_DSA_65),
+            KeyAlgorithm::MlDsa87 => list.push(algorithms::ML_DSA_87),
+            KeyAlgorithm::EcdsaP256 => list.extend([
+                algorithms::ECDSA_P256_SHA256,
+                algorithms::ECDSA_P256_SHA384,
+                algorithms::ECDSA_P256_SHA512,
+            ]),
+            KeyAlgorithm::EcdsaP384 => list.extend([
+                algorithms::ECDSA_P384_SHA384,
+                algorithms::ECDSA_P384_SHA256,
+                algorithms::ECDSA_P384_SHA512,
+            ]),
+            KeyAlgorithm::EcdsaP521 => list.extend([
+                algorithms::ECDSA_P521_SHA512,
+                algorithms::ECDSA_P521_SHA384,
+                algorithms::ECDSA_P521_SHA256,
+            ]),
+            KeyAlgorithm::Ed25519 => list.push(algorithms::ED25519),
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 if rsa => {}
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+                rsa = true;
+                list.extend([
+                    algorithms::RSA_PKCS1_2048_8192_SHA256,
+                    algorithms::RSA_PKCS1_2048_8192_SHA384,
+                    algorithms::RSA_PKCS1_2048_8192_SHA512,
+                    algorithms::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+                    algorithms::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+                    algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+                    algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+                    algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+                    algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+                ]);
+            }
+        }
+    }
+    list
+}
+
+/// The proof that rustls asks of a client verifier, made in one place.
+pub(super) fn client_verified() -> ClientCertVerified {
+    ClientCertVerified::assertion()
+}

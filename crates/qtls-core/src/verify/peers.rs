@@ -1,0 +1,215 @@
+//! The verifiers that rustls calls: for clients (on a server) and for servers (on a client).
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::verify_tls13_signature;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme};
+use webpki::KeyUsage;
+
+use super::OBSERVED;
+use super::path::{PathError, TrustAnchors, client_verified, other};
+use crate::credentials::key_kind;
+use crate::policy::Policy;
+
+/// Verifies clients on a server (`certificates.verify_client`).
+#[derive(Debug)]
+pub struct ClientVerifier {
+    anchors: TrustAnchors,
+    subjects: Vec<DistinguishedName>,
+    mandatory: bool,
+}
+
+impl ClientVerifier {
+    /// Verifies clients against `anchors`; where not `mandatory`, a client may also show no certificate.
+    pub fn new(anchors: TrustAnchors, mandatory: bool) -> Arc<Self> {
+        let subjects = anchors.subjects();
+        Arc::new(Self { anchors, subjects, mandatory })
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.anchors.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        Ok(client_verified())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(never_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        certificate_verify(self.anchors.policy(), message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        advertised_schemes(self.anchors.policy())
+    }
+}
+
+/// Verifies servers on a client: the chain, and the name that was asked for.
+#[derive(Debug)]
+pub struct ServerVerifier {
+    anchors: TrustAnchors,
+}
+
+impl ServerVerifier {
+    /// Verifies servers against `anchors`.
+    pub fn new(anchors: TrustAnchors) -> Arc<Self> {
+        Arc::new(Self { anchors })
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.anchors.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(never_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        certificate_verify(self.anchors.policy(), message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        advertised_schemes(self.anchors.policy())
+    }
+}
+
+/// Accepts any chain for any name (`tls.verify_peer: false`): the connection is encrypted, but to whom is not known.
+///
+/// The signature over the handshake is verified all the same, so that the facts are true.
+#[derive(Debug)]
+pub struct DangerousNoVerifier {
+    policy: Arc<Policy>,
+}
+
+impl DangerousNoVerifier {
+    /// Verifies nothing but that the peer holds the key of the certificate it shows.
+    pub fn new(policy: Arc<Policy>) -> Arc<Self> {
+        Arc::new(Self { policy })
+    }
+}
+
+impl ServerCertVerifier for DangerousNoVerifier {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(never_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        certificate_verify(&self.policy, message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        advertised_schemes(&self.policy)
+    }
+}
+
+/// The policy's schemes, and RSA PKCS#1 v1.5 behind them where chains may be signed by RSA: rustls sends no
+/// `signature_algorithms_cert`, so this list speaks for chains too (RFC 9846 §4.2.3). TLS 1.3 forbids PKCS#1 in a
+/// CertificateVerify, and [`certificate_verify`] holds peers to the policy's own list.
+fn advertised_schemes(policy: &Policy) -> Vec<SignatureScheme> {
+    let mut schemes = policy.schemes();
+    if policy.chain_signatures.iter().any(|kind| matches!(kind.kind(), crate::credentials::KeyKind::Rsa(_))) {
+        schemes.extend([
+            SignatureScheme::RSA_PKCS1_SHA512,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA256,
+        ]);
+    }
+    schemes
+}
+
+fn certificate_verify(
+    policy: &Policy,
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    if !policy.schemes().contains(&dss.scheme) {
+        return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+    }
+    let leaf = webpki::EndEntityCert::try_from(cert).map_err(|_| CertificateError::BadEncoding)?;
+    let kind =
+        key_kind(&leaf.subject_public_key_info()).map_err(|error| other(PathError::Key(error.message().to_owned())))?;
+    if !policy.allows_key(kind) {
+        return Err(other(PathError::LeafKind { kind, allowed: policy.signature_names() }));
+    }
+    let valid = verify_tls13_signature(message, cert, dss, &default_provider().signature_verification_algorithms)?;
+    OBSERVED.set(Some(dss.scheme));
+    Ok(valid)
+}
+
+fn never_tls12() -> Error {
+    Error::General("TLS 1.2 is not built in".to_owned())
+}
