@@ -1,0 +1,409 @@
+//! Issuing X.509 version 3 certificates (RFC 5280; RFC 9881 for ML-DSA).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use der::asn1::{Any, BitString, Ia5String, ObjectIdentifier, OctetString};
+use der::flagset::FlagSet;
+use der::oid::AssociatedOid;
+use der::{DateTime, Decode, Encode, Sequence, Tag};
+use qtls_core::credentials::{KeyKind, date, key_identifier, key_kind, random, signing_key_kind};
+use qtls_core::{Error, Result};
+use rustls::SignatureScheme;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::SigningKey;
+use x509_cert::Certificate;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::certificate::Version;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
+};
+use x509_cert::ext::{Extension, Extensions};
+use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+use x509_cert::time::{Time, Validity};
+
+/// How far before «now» new certificates begin, so that peers whose clock is behind accept them.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// What a certificate is for; its key usages and constraints follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// A trust anchor.
+    Root,
+    /// A certification authority below another.
+    Intermediate {
+        /// How many further authorities may stand below it (RFC 5280, section 4.2.1.9).
+        path_len: u8,
+    },
+    /// The leaf of a TLS server.
+    Server,
+    /// The leaf of a TLS client.
+    Client,
+}
+
+impl Profile {
+    fn is_authority(self) -> bool {
+        matches!(self, Self::Root | Self::Intermediate { .. })
+    }
+
+    fn basic_constraints(self) -> BasicConstraints {
+        let path_len_constraint = match self {
+            Self::Intermediate { path_len } => Some(path_len),
+            _ => None,
+        };
+        BasicConstraints { ca: self.is_authority(), path_len_constraint }
+    }
+
+    /// TLS 1.3 only ever signs: no algorithm's leaf, RSA's included, needs `keyEncipherment`.
+    fn key_usage(self) -> FlagSet<KeyUsages> {
+        if self.is_authority() {
+            KeyUsages::KeyCertSign | KeyUsages::CRLSign
+        } else {
+            KeyUsages::DigitalSignature.into()
+        }
+    }
+
+    fn extended_key_usage(self) -> Option<ObjectIdentifier> {
+        match self {
+            Self::Root | Self::Intermediate { .. } => None,
+            Self::Server => Some(SERVER_AUTH),
+            Self::Client => Some(CLIENT_AUTH),
+        }
+    }
+}
+
+/// A name besides the subject (RFC 5280, section 4.2.1.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A DNS name in its ASCII form; a wildcard's left-most label is `*`.
+    Dns(String),
+    /// An IP address.
+    Ip(IpAddr),
+    /// A URI, such as a SPIFFE ID.
+    Uri(String),
+    /// A mail address.
+    Email(String),
+}
+
+/// What a certificate is to say, apart from its key and its issuer.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// What it is for.
+    pub profile: Profile,
+    /// The common name, in any script; at most 64 characters (RFC 5280, appendix A). Without it the subject is empty,
+    /// which only a leaf with alternative names may be.
+    pub common_name: Option<String>,
+    /// The organization, if it is to be named; at most 64 characters.
+    pub organization: Option<String>,
+    /// The names that peers check.
+    pub names: Vec<AlternativeName>,
+    /// The start of validity. Certificates hold whole seconds; the rest is cut off.
+    pub not_before: SystemTime,
+    /// The end of validity, which still belongs to it.
+    pub not_after: SystemTime,
+}
+
+/// A certificate with the key that issues under it.
+#[derive(Clone)]
+pub struct Authority {
+    certificate: CertificateDer<'static>,
+    key: Arc<dyn SigningKey>,
+    subject: RdnSequence,
+    identifier: OctetString,
+    path_len: Option<u8>,
+    not_after: SystemTime,
+}
+
+impl Authority {
+    /// Makes a trust anchor that `key` signs for itself.
+    pub fn root(template: &Template, key: Arc<dyn SigningKey>) -> Result<Self> {
+        if template.profile != Profile::Root {
+            return Err(Error::internal("a self-signed authority needs the root profile"));
+        }
+        let spki = public_key(key.as_ref())?;
+        let subject = subject(template)?;
+        let identifier = octets(&key_identifier(&spki)?)?;
+        // A self-signed certificate is its own authority, and so names none (RFC 5280, section 4.2.1.1).
+        let certificate = sign(template, &spki, &subject, &identifier, None, key.as_ref())?;
+        Self::new(certificate, key)
+    }
+
+    /// Takes a certificate that may issue, and its key.
+    ///
+    /// Fails when the certificate is no authority's, or the key is another one's.
+    pub fn new(certificate: CertificateDer<'static>, key: Arc<dyn SigningKey>) -> Result<Self> {
+        let parsed = Certificate::from_der(&certificate).map_err(encoding)?;
+        let tbs = parsed.tbs_certificate();
+        let constraints =
+            tbs.get_extension::<BasicConstraints>().map_err(encoding)?.map(|(_, constraints)| constraints);
+        let usage = tbs.get_extension::<KeyUsage>().map_err(encoding)?.map(|(_, usage)| usage);
+        let Some(constraints) = constraints.filter(|constraints| constraints.ca) else {
+            return Err(Error::certificate(format!("{} is not a certification authority", tbs.subject()))
+                .hint("issue with a certificate whose basicConstraints say CA:TRUE"));
+        };
+        if usage.is_some_and(|usage| !usage.key_cert_sign()) {
+            return Err(Error::certificate(format!("{} may not sign certificates", tbs.subject()))
+                .hint("issue with a certificate whose keyUsage has keyCertSign"));
+        }
+        let spki = tbs.subject_public_key_info().to_der().map_err(encoding)?;
+        if spki != public_key(key.as_ref())? {
+            return Err(Error::certificate(format!("the key does not belong to {}", tbs.subject())));
+        }
+        let identifier = match tbs.get_extension::<SubjectKeyIdentifier>().map_err(encoding)? {
+            Some((_, identifier)) => identifier.0,
+            None => octets(&key_identifier(&spki)?)?,
+        };
+        Ok(Self {
+            subject: tbs.subject().as_ref().clone(),
+            path_len: constraints.path_len_constraint,
+            not_after: tbs.validity().not_after.to_system_time(),
+            certificate,
+            key,
+            identifier,
+        })
+    }
+
+    /// Issues a certificate for the public key in `spki`, a DER `SubjectPublicKeyInfo`.
+    ///
+    /// Fails when this authority may not: an authority below one whose path length is used up, or a certificate that
+    /// would outlive its issuer.
+    pub fn issue(&self, template: &Template, spki: &[u8]) -> Result<CertificateDer<'static>> {
+        match (template.profile, self.path_len) {
+            (Profile::Root, _) => return Err(Error::internal("a root is signed by itself, not by an authority")),
+            (Profile::Intermediate { .. }, Some(0)) => {
+                return Err(Error::certificate("the issuer may not issue for authorities: its path length is 0")
+                    .hint("issue with an authority further up"));
+            }
+            (Profile::Intermediate { path_len }, Some(limit)) if path_len >= limit => {
+                return Err(Error::certificate(format!(
+                    "a path length of {path_len} does not fit below the issuer's, {limit}"
+                ))
+                .hint(format!("at most {} fits", limit - 1)));
+            }
+            _ => {}
+        }
+        // Compared as certificates hold it, in whole seconds.
+        let not_after = time(template.not_after)?.to_system_time();
+        if not_after > self.not_after {
+            return Err(Error::certificate(format!(
+                "the certificate would end on {}, after its issuer, which ends on {}",
+                date(not_after),
+                date(self.not_after)
+            ))
+            .hint("choose a shorter validity, or renew the issuer first"));
+        }
+        key_kind(spki)?;
+        sign(template, spki, &self.subject, &octets(&key_identifier(spki)?)?, Some(&self.identifier), self.key.as_ref())
+    }
+
+    /// The authority's own certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The authority's key.
+    pub fn key(&self) -> &Arc<dyn SigningKey> {
+        &self.key
+    }
+}
+
+/// The DER `SubjectPublicKeyInfo` of a key.
+pub fn public_key(key: &dyn SigningKey) -> Result<Vec<u8>> {
+    key.public_key()
+        .map(|spki| spki.to_vec())
+        .ok_or_else(|| Error::certificate("the key does not say which public key it belongs to"))
+}
+
+/// `TBSCertificate` of RFC 5280, section 4.1.2. The one of x509-cert can't be built without its own signing traits.
+#[derive(Sequence)]
+struct TbsCertificate {
+    #[asn1(context_specific = "0", default = "Default::default")]
+    version: Version,
+    serial_number: SerialNumber,
+    signature: AlgorithmIdentifierOwned,
+    issuer: RdnSequence,
+    validity: Validity,
+    subject: RdnSequence,
+    subject_public_key_info: SubjectPublicKeyInfoOwned,
+    #[asn1(context_specific = "3", tag_mode = "EXPLICIT", optional = "true")]
+    extensions: Option<Extensions>,
+}
+
+#[derive(Sequence)]
+struct SignedCertificate {
+    tbs_certificate: TbsCertificate,
+    signature_algorithm: AlgorithmIdentifierOwned,
+    signature: BitString,
+}
+
+fn sign(
+    template: &Template,
+    spki: &[u8],
+    issuer: &RdnSequence,
+    identifier: &OctetString,
+    authority: Option<&OctetString>,
+    key: &dyn SigningKey,
+) -> Result<CertificateDer<'static>> {
+    let (scheme, algorithm) = signature_algorithm(signing_key_kind(key)?);
+    let subject = subject(template)?;
+    if template.not_after <= template.not_before {
+        return Err(Error::configuration("the certificate would end before it begins"));
+    }
+    let tbs_certificate = TbsCertificate {
+        version: Version::V3,
+        serial_number: serial_number()?,
+        signature: algorithm.clone(),
+        issuer: issuer.clone(),
+        validity: Validity::new(time(template.not_before)?, time(template.not_after)?),
+        extensions: Some(extensions(template, subject.is_empty(), identifier, authority)?),
+        subject,
+        subject_public_key_info: SubjectPublicKeyInfoOwned::from_der(spki).map_err(encoding)?,
+    };
+    let message = tbs_certificate.to_der().map_err(encoding)?;
+    let signer = key
+        .choose_scheme(&[scheme])
+        .ok_or_else(|| Error::certificate(format!("the issuing key can't sign with {scheme:?}")))?;
+    let signature = signer
+        .sign(&message)
+        .map_err(|error| Error::certificate(format!("the issuing key could not sign: {error}")))?;
+    let signed = SignedCertificate {
+        tbs_certificate,
+        signature_algorithm: algorithm,
+        signature: BitString::from_bytes(&signature).map_err(encoding)?,
+    };
+    Ok(CertificateDer::from(signed.to_der().map_err(encoding)?))
+}
+
+/// How a key of this kind signs certificates. The hash is as strong as the key.
+fn signature_algorithm(kind: KeyKind) -> (SignatureScheme, AlgorithmIdentifierOwned) {
+    let (scheme, oid, parameters) = match kind {
+        // RFC 4055, section 5: parameters are NULL.
+        KeyKind::Rsa(bits) if bits >= 4096 => (SignatureScheme::RSA_PKCS1_SHA384, SHA384_WITH_RSA, Some(Any::null())),
+        KeyKind::Rsa(_) => (SignatureScheme::RSA_PKCS1_SHA256, SHA256_WITH_RSA, Some(Any::null())),
+        // RFC 5758, section 3.2: parameters are absent.
+        KeyKind::EcdsaP256 => (SignatureScheme::ECDSA_NISTP256_SHA256, ECDSA_WITH_SHA256, None),
+        KeyKind::EcdsaP384 => (SignatureScheme::ECDSA_NISTP384_SHA384, ECDSA_WITH_SHA384, None),
+        KeyKind::EcdsaP521 => (SignatureScheme::ECDSA_NISTP521_SHA512, ECDSA_WITH_SHA512, None),
+        // RFC 8410, section 3, and RFC 9881, section 2: parameters are absent.
+        KeyKind::Ed25519 => (SignatureScheme::ED25519, ED25519, None),
+        KeyKind::MlDsa44 => (SignatureScheme::ML_DSA_44, ML_DSA_44, None),
+        KeyKind::MlDsa65 => (SignatureScheme::ML_DSA_65, ML_DSA_65, None),
+        KeyKind::MlDsa87 => (SignatureScheme::ML_DSA_87, ML_DSA_87, None),
+    };
+    (scheme, AlgorithmIdentifierOwned { oid, parameters })
+}
+
+/// 159 random bits: positive, and never longer than the 20 octets of RFC 5280, section 4.1.2.2.
+fn serial_number() -> Result<SerialNumber> {
+    let mut octets = random::<20>()?;
+    octets[0] &= 0x7f;
+    // The top bit but one is set so that each serial number is exactly 20 octets, and none is zero.
+    octets[0] |= 0x40;
+    SerialNumber::new(&octets).map_err(encoding)
+}
+
+fn extensions(
+    template: &Template,
+    subject_is_empty: bool,
+    identifier: &OctetString,
+    authority: Option<&OctetString>,
+) -> Result<Extensions> {
+    let profile = template.profile;
+    let mut extensions = vec![
+        extension(true, &profile.basic_constraints())?,
+        extension(true, &KeyUsage(profile.key_usage()))?,
+        extension(false, &SubjectKeyIdentifier(identifier.clone()))?,
+    ];
+    if let Some(authority) = authority {
+        let authority = AuthorityKeyIdentifier { key_identifier: Some(authority.clone()), ..Default::default() };
+        extensions.push(extension(false, &authority)?);
+    }
+    if let Some(purpose) = profile.extended_key_usage() {
+        extensions.push(extension(false, &ExtendedKeyUsage(vec![purpose]))?);
+    }
+    if !template.names.is_empty() {
+        let names = template.names.iter().map(general_name).collect::<Result<Vec<_>>>()?;
+        // Critical if and only if it is all that names the holder (RFC 5280, section 4.2.1.6).
+        extensions.push(extension(subject_is_empty, &SubjectAltName(names))?);
+    } else if subject_is_empty {
+        return Err(Error::configuration("a certificate needs a common name or an alternative name"));
+    }
+    if subject_is_empty && profile.is_authority() {
+        return Err(Error::configuration("an authority needs a common name (RFC 5280, section 4.1.2.6)"));
+    }
+    Ok(extensions)
+}
+
+fn extension<T: AssociatedOid + Encode>(critical: bool, value: &T) -> Result<Extension> {
+    Ok(Extension { extn_id: T::OID, critical, extn_value: octets(&value.to_der().map_err(encoding)?)? })
+}
+
+fn general_name(name: &AlternativeName) -> Result<GeneralName> {
+    let ascii = |text: &str, what: &str| {
+        Ia5String::new(text).map_err(|_| {
+            Error::configuration(format!("`{text}` can't be {what} in a certificate: it has characters outside ASCII"))
+        })
+    };
+    Ok(match name {
+        AlternativeName::Dns(name) => GeneralName::DnsName(ascii(name, "a DNS name")?),
+        AlternativeName::Ip(address) => GeneralName::from(*address),
+        AlternativeName::Uri(uri) => GeneralName::UniformResourceIdentifier(ascii(uri, "a URI")?),
+        AlternativeName::Email(address) => GeneralName::Rfc822Name(ascii(address, "a mail address")?),
+    })
+}
+
+fn subject(template: &Template) -> Result<RdnSequence> {
+    let mut subject = RdnSequence::default();
+    for (oid, value) in [(ORGANIZATION, &template.organization), (COMMON_NAME, &template.common_name)] {
+        let Some(value) = value else { continue };
+        let length = value.chars().count();
+        if length == 0 || length > 64 || value.chars().any(char::is_control) {
+            return Err(Error::configuration(format!(
+                "`{}` can't name the subject of a certificate: 1 to 64 characters, none of them a control character",
+                value.escape_debug()
+            )));
+        }
+        // UTF8String for every script: RFC 5280, section 4.1.2.4, lets nothing else hold all of them.
+        let value = Any::new(Tag::Utf8String, value.as_bytes()).map_err(encoding)?;
+        let attribute = AttributeTypeAndValue { oid, value };
+        subject.push(RelativeDistinguishedName::try_from(vec![attribute]).map_err(encoding)?);
+    }
+    Ok(subject)
+}
+
+/// UTCTime through 2049 and GeneralizedTime from 2050 on (RFC 5280, section 4.1.2.5).
+fn time(at: SystemTime) -> Result<Time> {
+    DateTime::from_system_time(at)
+        .map(Time::from)
+        .map_err(|_| Error::configuration("a certificate can't hold a date before 1970 or after 9999"))
+}
+
+fn octets(bytes: &[u8]) -> Result<OctetString> {
+    OctetString::new(bytes).map_err(encoding)
+}
+
+fn encoding(error: der::Error) -> Error {
+    Error::certificate(format!("a certificate can't be encoded or read: {error}"))
+}
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
+const SHA384_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12");
+const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
+const ECDSA_WITH_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
+const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
+const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
+
+#[cfg(test)]
+mod tests;
