@@ -1,0 +1,5 @@
+//! The client. See `qtls-client --help`.
+
+fn main() -> std::process::ExitCode {
+    qtls_cli::client::main()
+}

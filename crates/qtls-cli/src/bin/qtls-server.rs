@@ -1,0 +1,5 @@
+//! The server. See `qtls-server --help`.
+
+fn main() -> std::process::ExitCode {
+    qtls_cli::server::main()
+}

@@ -1,0 +1,6 @@
+//! The programs of Q-TLS: one module a command.
+
+pub mod client;
+pub mod qtls;
+pub mod server;
+mod ui;

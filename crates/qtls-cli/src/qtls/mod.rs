@@ -1,0 +1,67 @@
+//! `qtls`, the operator's tool: one module a command.
+
+mod quickstart;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use qtls_core::Result;
+use qtls_core::version::VERSION;
+
+use crate::ui;
+
+/// Runs the tool with the process' arguments. Data goes to standard output, errors to standard error; the exit code is
+/// 0, 2 for what the caller can mend (as for a wrong command line), or 1.
+pub fn main() -> ExitCode {
+    ui::finish("qtls", run(&Arguments::parse(), &mut io::stdout().lock()))
+}
+
+/// Keys and certificates for Q-TLS.
+#[derive(Parser)]
+#[command(name = "qtls", version = VERSION, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 success, 1 internal error, 2 wrong use, configuration or certificate")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Quickstart(quickstart::Arguments),
+}
+
+fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
+    match &arguments.command {
+        Command::Quickstart(arguments) => quickstart::run(arguments, out),
+    }
+}
+
+/// An argument as a shell takes it unchanged.
+fn shell_quoted(argument: &str) -> String {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"/._-:,=@%+".contains(&octet);
+    if !argument.is_empty() && argument.bytes().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_quoted_for_the_shell_where_they_must_be() {
+        assert_eq!(shell_quoted("/etc/qtls/server.json"), "/etc/qtls/server.json");
+        assert_eq!(shell_quoted("[::1]:8443"), "'[::1]:8443'");
+        assert_eq!(shell_quoted("/home/it's me"), r"'/home/it'\''s me'");
+        assert_eq!(shell_quoted(""), "''");
+    }
+}

@@ -1,0 +1,241 @@
+//! The configuration: `server.json` and `client.json`, the environment, the command line.
+//!
+//! Precedence: command line, environment, file, default. A file is JSON with comments. Every error names the file with
+//! line and column (or the variable), the key, and the remedy; an unknown key is an error. What the names of algorithms
+//! mean is the policy table's business; that files exist, the credentials'. Both report through [`Origins`].
+
+mod client;
+mod de;
+mod environment;
+mod failure;
+mod fields;
+mod origins;
+mod schema;
+mod sections;
+mod server;
+mod settle;
+mod tree;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use qtls_core::error::{Error, Result};
+use serde::de::DeserializeOwned;
+
+pub use client::{Client, ClientCertificates, ClientConfig, ClientTls};
+pub use fields::Secret;
+pub use origins::Origins;
+pub use schema::{client_schema, server_schema};
+pub use sections::{Algorithms, LogLevel, Logging, ProtocolVersion};
+pub use server::VerifyClient;
+pub use server::{Fips, GroupPreference, Hsm, Limits, Metrics, Server, ServerCertificates, ServerConfig, ServerTls};
+pub use upstream::{BadAddress, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
+
+use environment::Variable;
+use tree::{Node, Place, Value};
+
+/// Where certificates are looked for that no configuration names.
+pub const DEFAULT_CERTIFICATE_DIR: &str = "/etc/qtls/certs";
+
+/// What a configuration is read from. Nothing else is looked at, so that reading one is a function of this value
+/// and of the file.
+#[derive(Clone)]
+pub struct Source {
+    /// The file, if there is one. Errors show the path as it is here.
+    pub file: Option<PathBuf>,
+    /// The environment, by name.
+    pub env: BTreeMap<String, String>,
+    /// Dotted keys and their values from the command line. Of two for one key, the later wins.
+    pub overrides: Vec<(String, String)>,
+    /// The directory of the certificates that no configuration names.
+    pub certificate_dir: PathBuf,
+}
+
+impl Default for Source {
+    /// Only defaults.
+    fn default() -> Self {
+        Self {
+            file: None,
+            env: BTreeMap::new(),
+            overrides: Vec::new(),
+            certificate_dir: PathBuf::from(DEFAULT_CERTIFICATE_DIR),
+        }
+    }
+}
+
+impl Source {
+    /// The file, if there is one, and the environment of this process.
+    ///
+    /// # Errors
+    /// A variable of ours is not UTF-8.
+    pub fn of_process(file: Option<PathBuf>) -> Result<Self> {
+        let mut env = BTreeMap::new();
+        for (name, value) in env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => {
+                    env.insert(name, value);
+                }
+                (Ok(name), Err(_)) if name.starts_with("QTLS_") => {
+                    return Err(Error::configuration("the value is not UTF-8")
+                        .at(Place::Variable(name.into()))
+                        .hint("set it to text"));
+                }
+                // Variables of others may be anything.
+                _ => {}
+            }
+        }
+        Ok(Self { file, env, ..Self::default() })
+    }
+}
+
+impl fmt::Debug for Source {
+    /// Without the values of variables: PINs and passwords of others are among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, env, overrides, certificate_dir } = self;
+        f.debug_struct("Source")
+            .field("file", file)
+            .field("env", &env.keys())
+            .field("overrides", overrides)
+            .field("certificate_dir", certificate_dir)
+            .finish()
+    }
+}
+
+/// A configuration that was read, what to tell the operator about it, and where its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The configuration.
+    pub value: T,
+    /// One line each, for the log at start.
+    pub warnings: Vec<String>,
+    /// Where the values came from, for the checks that follow.
+    pub origins: Origins,
+}
+
+/// Reads the configuration of qtls-server. Where `metrics` are not enabled, the value has none; `hsm` and `fips` are
+/// never enabled in it, and `certificates.server_key_uri` is never set.
+///
+/// # Errors
+/// The file can't be read, something in it, in the environment or in the overrides is wrong, or the values contradict
+/// each other. Names of algorithms and the files that are named are not looked at, but for the default `ca_bundle`.
+pub fn load_server(source: &Source) -> Result<Loaded<ServerConfig>> {
+    let mut loaded: Loaded<ServerConfig> = load(source, &Kind::SERVER)?;
+    settle::server(&mut loaded.value, &loaded.origins, &source.certificate_dir)?;
+    Ok(loaded)
+}
+
+/// Reads the configuration of qtls-client.
+///
+/// # Errors
+/// As for [`load_server`].
+pub fn load_client(source: &Source) -> Result<Loaded<ClientConfig>> {
+    let loaded: Loaded<ClientConfig> = load(source, &Kind::CLIENT)?;
+    settle::client(&loaded.value, &loaded.origins)?;
+    Ok(loaded)
+}
+
+/// The file that a configured path means: itself if it is there, else the same name with or without `.pem`, as the
+/// keys of a Kubernetes Secret have it. If neither is there, the path as it is, so that errors name that one.
+pub fn existing_variant(path: &Path) -> PathBuf {
+    if path.exists() {
+        return path.to_owned();
+    }
+    let variant = if path.extension() == Some(OsStr::new("pem")) {
+        path.with_extension("")
+    } else {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".pem");
+        PathBuf::from(name)
+    };
+    if variant.is_file() { variant } else { path.to_owned() }
+}
+
+/// What tells the two configurations apart.
+struct Kind {
+    program: &'static str,
+    section: &'static str,
+    other_program: &'static str,
+    other_section: &'static str,
+    variables: &'static [Variable],
+    /// The sections that are refused when they are enabled.
+    unsupported: &'static [&'static str],
+}
+
+impl Kind {
+    const SERVER: Self = Self {
+        program: "qtls-server",
+        section: "server",
+        other_program: "qtls-client",
+        other_section: "client",
+        variables: environment::SERVER,
+        unsupported: &["hsm", "fips"],
+    };
+
+    const CLIENT: Self = Self {
+        program: "qtls-client",
+        section: "client",
+        other_program: "qtls-server",
+        other_section: "server",
+        variables: environment::CLIENT,
+        unsupported: &[],
+    };
+}
+
+fn load<T: DeserializeOwned>(source: &Source, kind: &Kind) -> Result<Loaded<T>> {
+    let (mut root, place) = match &source.file {
+        Some(path) => (read(path)?, Place::WholeFile(path.display().to_string().into())),
+        None => (Node { value: Value::Object(Vec::new()), place: Place::Default }, Place::Default),
+    };
+    if root.child(kind.section).is_none()
+        && let Some(section) = root.child(kind.other_section)
+    {
+        let Kind { program, other_program, other_section, .. } = kind;
+        return Err(Error::configuration(format!("this is the configuration of {other_program}, not of {program}"))
+            .at(&section.place)
+            .key(other_section)
+            .hint(format!("give {program} its own file; this one is for {other_program}")));
+    }
+    let mut warnings = Vec::new();
+    environment::overlay(&mut root, &source.env, kind.variables, &mut warnings)?;
+    environment::override_keys(&mut root, &source.overrides)?;
+    let used = environment::expand(&mut root, &source.env, kind.unsupported)?;
+    environment::warn_of_near_misses(&source.env, &used, &mut warnings);
+    let origins = Origins::of(&root, place);
+    let value = de::from_tree(root)?;
+    Ok(Loaded { value, warnings, origins })
+}
+
+fn read(path: &Path) -> Result<Node> {
+    let shown = path.display().to_string();
+    let bytes = fs::read(path).map_err(|error| {
+        let (message, hint) = match error.kind() {
+            ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path".to_owned()),
+            ErrorKind::PermissionDenied => {
+                ("this user may not read the file".to_owned(), format!("check its permissions: ls -l {shown}"))
+            }
+            ErrorKind::IsADirectory => ("this is a directory, not a file".to_owned(), "name the file in it".to_owned()),
+            _ => (format!("the file cannot be read: {error}"), "check the path".to_owned()),
+        };
+        Error::configuration(message).at(&shown).hint(hint)
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        Error::configuration("the file is not UTF-8 text")
+            .at(format_args!("{shown}:{line}"))
+            .hint("save it in the encoding UTF-8")
+    })?;
+    tree::parse_file(text, &shown)
+}
+
+const SERVER_CERT: &str = "server-cert.pem";
+const SERVER_KEY: &str = "server-key.pem";
+const CA_BUNDLE: &str = "ca-bundle.pem";
+
+#[cfg(test)]
+mod tests;

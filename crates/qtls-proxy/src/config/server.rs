@@ -1,0 +1,328 @@
+//! `server.json`: every key of the server, with its type, its default and its limits.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::fields::{self, Secret};
+use super::sections::{Algorithms, Logging, ProtocolVersion};
+use super::upstream::Upstream;
+use super::{DEFAULT_CERTIFICATE_DIR, SERVER_CERT, SERVER_KEY};
+
+/// The configuration of qtls-server.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+#[schemars(title = "server.json")]
+pub struct ServerConfig {
+    /// The address of this JSON Schema, for editors. It has no effect on the server.
+    #[serde(rename = "$schema")]
+    pub schema: Option<String>,
+    /// Where the server listens, and how much it takes on.
+    pub server: Server,
+    /// The TLS protocol: modes, sessions, preference.
+    pub tls: ServerTls,
+    /// The server's own certificate, and how clients are verified.
+    pub certificates: ServerCertificates,
+    /// Keys in a hardware security module.
+    pub hsm: Hsm,
+    /// The FIPS 140 mode.
+    pub fips: Fips,
+    /// Which algorithms are offered and accepted, in order of preference.
+    pub algorithms: Algorithms,
+    /// Where the plaintext goes. Without it, the server answers with its own status page.
+    pub upstream: Option<Upstream>,
+    /// How long a client may take.
+    pub limits: Limits,
+    /// What is logged, and where to.
+    pub logging: Logging,
+    /// The Prometheus endpoint. It is on if this section is there, unless `enabled` is false.
+    pub metrics: Option<Metrics>,
+}
+
+/// Where the server listens, and how much it takes on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct Server {
+    /// The IP address to listen on. `0.0.0.0` is every IPv4 address, `::` every address.
+    #[serde(deserialize_with = "fields::ip_address")]
+    pub listen_address: IpAddr,
+    /// The TCP port to listen on.
+    #[serde(deserialize_with = "fields::port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub listen_port: u16,
+    /// The number of worker threads. Without it: as many as this process has processor cores.
+    #[serde(deserialize_with = "fields::optional_whole::<1, 1024, _, _>")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub worker_threads: Option<u16>,
+    /// How many client connections may be open at the same time.
+    #[serde(deserialize_with = "fields::whole::<1, 10_000_000, _, _>")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: u32,
+    /// How long open connections may go on after the signal to stop, in seconds. 0 closes them at once.
+    #[serde(deserialize_with = "fields::seconds::<0, 86_400, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 0, max = 86_400))]
+    pub drain_timeout: Duration,
+}
+
+impl Server {
+    /// The number of worker threads to start: the configured one, or one a core.
+    pub fn workers(&self) -> usize {
+        match self.worker_threads {
+            Some(configured) => usize::from(configured),
+            None => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(1024),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            listen_port: 8443,
+            worker_threads: None,
+            max_connections: 10_000,
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+/// The TLS protocol on the server's side: modes, sessions, preference.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct ServerTls {
+    /// The protocol version. TLS 1.3 is the only one.
+    pub protocol_version: ProtocolVersion,
+    /// Whether key exchanges combine a post-quantum KEM with a classical group.
+    pub hybrid_mode: bool,
+    /// Whether clients without post-quantum key exchange are refused.
+    pub pqc_only: bool,
+    /// How long a session may be resumed, in seconds. 0 turns resumption off; the most is 7 days (RFC 8446, 4.6.1).
+    #[serde(deserialize_with = "fields::seconds::<0, 604_800, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 0, max = 604_800))]
+    pub session_timeout: Duration,
+    /// How many sessions are kept for resumption. 0 turns resumption off.
+    #[serde(deserialize_with = "fields::whole::<0, 10_000_000, _, _>")]
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub session_cache_size: u32,
+    /// Whose order of key exchange groups decides.
+    pub group_preference: GroupPreference,
+}
+
+impl Default for ServerTls {
+    fn default() -> Self {
+        Self {
+            protocol_version: ProtocolVersion::Tls13,
+            hybrid_mode: true,
+            pqc_only: false,
+            session_timeout: Duration::from_secs(3600),
+            session_cache_size: 10_000,
+            group_preference: GroupPreference::PostQuantum,
+        }
+    }
+}
+
+/// Whose order of key exchange groups decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupPreference {
+    /// The server's first post-quantum group that the client sent a key share for; else, by one retry, the first that
+    /// it supports; else a classical group.
+    #[default]
+    PostQuantum,
+    /// The server's order always, by a retry if the client sent no share for it.
+    Strict,
+    /// The client's order.
+    Client,
+}
+
+/// The server's own certificate, and how clients are verified.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct ServerCertificates {
+    /// The server's certificate chain, leaf first, in PEM.
+    #[serde(deserialize_with = "fields::path")]
+    pub server_cert: PathBuf,
+    /// The private key of the leaf, in PEM.
+    #[serde(deserialize_with = "fields::path")]
+    pub server_key: PathBuf,
+    /// The private key of the leaf as an RFC 7512 URI. Keys in an HSM arrive with a later release: use `server_key`.
+    pub server_key_uri: Option<String>,
+    /// The trust anchors that client certificates are verified against, in PEM.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub ca_bundle: Option<PathBuf>,
+    /// Whether clients must (true), may ("optional") or need not (false) present a certificate.
+    pub verify_client: VerifyClient,
+    /// How many intermediates may stand between a client's certificate and a trust anchor.
+    #[serde(deserialize_with = "fields::whole::<0, 16, _, _>")]
+    #[schemars(range(min = 0, max = 16))]
+    pub verify_depth: u8,
+}
+
+impl Default for ServerCertificates {
+    fn default() -> Self {
+        let directory = Path::new(DEFAULT_CERTIFICATE_DIR);
+        Self {
+            server_cert: directory.join(SERVER_CERT),
+            server_key: directory.join(SERVER_KEY),
+            server_key_uri: None,
+            ca_bundle: None,
+            verify_client: VerifyClient::No,
+            verify_depth: 3,
+        }
+    }
+}
+
+/// Whether clients present a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VerifyClient {
+    /// No certificate is asked for.
+    #[default]
+    No,
+    /// A certificate is asked for; one that is presented must verify.
+    Optional,
+    /// Only clients with a certificate that verifies get in.
+    Required,
+}
+
+impl<'de> Deserialize<'de> for VerifyClient {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VerifyVisitor;
+        impl Visitor<'_> for VerifyVisitor {
+            type Value = VerifyClient;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or \"optional\"")
+            }
+
+            fn visit_bool<E: de::Error>(self, required: bool) -> Result<VerifyClient, E> {
+                Ok(if required { VerifyClient::Required } else { VerifyClient::No })
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<VerifyClient, E> {
+                match text {
+                    "optional" => Ok(VerifyClient::Optional),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(VerifyVisitor)
+    }
+}
+
+impl Serialize for VerifyClient {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::No => serializer.serialize_bool(false),
+            Self::Required => serializer.serialize_bool(true),
+            Self::Optional => serializer.serialize_str("optional"),
+        }
+    }
+}
+
+impl JsonSchema for VerifyClient {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "VerifyClient".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": [false, true, "optional"] })
+    }
+}
+
+/// Keys in a hardware security module. Not in this version: `enabled` must be false.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct Hsm {
+    /// Whether the HSM is used.
+    pub enabled: bool,
+    /// The PKCS#11 library of the HSM's vendor.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub pkcs11_library: Option<PathBuf>,
+    /// The label of the token.
+    pub token_label: Option<String>,
+    /// The PIN of the token's user. Better from the environment: `"${QTLS_HSM_PIN}"`.
+    pub pin: Option<Secret>,
+    /// How many sessions sign at the same time.
+    #[serde(deserialize_with = "fields::whole::<1, 1024, _, _>")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub session_pool_size: u16,
+}
+
+impl Default for Hsm {
+    fn default() -> Self {
+        Self { enabled: false, pkcs11_library: None, token_label: None, pin: None, session_pool_size: 10 }
+    }
+}
+
+/// The FIPS 140 mode. Not in this version: `enabled` must be false.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct Fips {
+    /// Whether only the FIPS module and its approved algorithms are used.
+    pub enabled: bool,
+    /// Whether the module tests itself at start.
+    pub self_test_on_load: bool,
+}
+
+impl Default for Fips {
+    fn default() -> Self {
+        Self { enabled: false, self_test_on_load: true }
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct Limits {
+    /// From accepting the connection to the end of the handshake, in seconds.
+    #[serde(deserialize_with = "fields::seconds::<1, 3600, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 1, max = 3600))]
+    pub handshake_timeout: Duration,
+    /// Without a byte in either direction, in seconds.
+    #[serde(deserialize_with = "fields::seconds::<1, 604_800, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 1, max = 604_800))]
+    pub idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { handshake_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(300) }
+    }
+}
+
+/// The Prometheus endpoint, in plain HTTP.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct Metrics {
+    /// Whether there is an endpoint.
+    pub enabled: bool,
+    /// The IP address to listen on.
+    #[serde(deserialize_with = "fields::ip_address")]
+    pub address: IpAddr,
+    /// The TCP port to listen on.
+    #[serde(deserialize_with = "fields::port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// The path of the metrics. `/health` and `/ready` on the same port are taken.
+    #[serde(deserialize_with = "fields::metrics_path")]
+    #[schemars(regex(pattern = "^/"))]
+    pub path: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 9091, path: "/metrics".to_owned() }
+    }
+}

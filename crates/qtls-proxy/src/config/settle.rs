@@ -1,0 +1,102 @@
+//! What no single key can tell: contradictions, and defaults that depend on other keys.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use qtls_core::error::Result;
+
+use super::client::ClientConfig;
+use super::server::{ServerCertificates, ServerConfig, VerifyClient};
+use super::{CA_BUNDLE, Origins, SERVER_CERT, SERVER_KEY, existing_variant};
+
+/// Checks the server's configuration, and fills in the defaults that depend on other keys or on the directory of
+/// certificates.
+pub(super) fn server(config: &mut ServerConfig, origins: &Origins, directory: &Path) -> Result<()> {
+    refuse_later_subsystems(config, origins)?;
+    settle_certificates(&mut config.certificates, origins, directory)?;
+    if !config.logging.console && config.logging.file.is_none() {
+        return Err(origins
+            .error("logging.console", "nothing would be logged: `console` is false and there is no `file`")
+            .hint("set `logging.console` to true, or name a `logging.file`"));
+    }
+    config.metrics = config.metrics.take().filter(|metrics| metrics.enabled);
+    if let Some(metrics) = &config.metrics
+        && metrics.port == config.server.listen_port
+        && overlap(metrics.address, config.server.listen_address)
+    {
+        let message = format!("port {} is already `server.listen_port` on the same address", metrics.port);
+        return Err(origins.error("metrics.port", message).hint("choose another port: the usual one is 9091"));
+    }
+    Ok(())
+}
+
+/// Checks the client's configuration.
+pub(super) fn client(config: &ClientConfig, origins: &Origins) -> Result<()> {
+    let certificates = &config.certificates;
+    let lonely = match (&certificates.client_cert, &certificates.client_key) {
+        (Some(_), None) => Some(("client_cert", "client_key", "a certificate without its key")),
+        (None, Some(_)) => Some(("client_key", "client_cert", "a key without its certificate")),
+        _ => None,
+    };
+    if let Some((there, missing, message)) = lonely {
+        let hint = format!("add `certificates.{missing}`, or remove `certificates.{there}`");
+        return Err(origins.error(&format!("certificates.{there}"), message).hint(hint));
+    }
+    Ok(())
+}
+
+fn refuse_later_subsystems(config: &ServerConfig, origins: &Origins) -> Result<()> {
+    if config.hsm.enabled {
+        return Err(origins
+            .error("hsm.enabled", "keys in an HSM are not supported in this version; they arrive with a later release")
+            .hint("set `hsm.enabled` to false, and name a key file in `certificates.server_key`"));
+    }
+    if config.fips.enabled {
+        return Err(origins
+            .error("fips.enabled", "the FIPS mode is not supported in this version; it arrives with a later release")
+            .hint("set `fips.enabled` to false, and leave QTLS_FIPS_MODE unset or false"));
+    }
+    Ok(())
+}
+
+fn settle_certificates(certificates: &mut ServerCertificates, origins: &Origins, directory: &Path) -> Result<()> {
+    if certificates.server_key_uri.is_some() {
+        let key = "certificates.server_key_uri";
+        if origins.is_set("certificates.server_key") {
+            return Err(origins
+                .error(key, "there are two keys: `server_key_uri` and `server_key`")
+                .hint("remove `server_key_uri`: keys in an HSM arrive with a later release"));
+        }
+        return Err(origins
+            .error(key, "keys in an HSM are not supported in this version; they arrive with a later release")
+            .hint("name a key file in `certificates.server_key` instead"));
+    }
+    if !origins.is_set("certificates.server_cert") {
+        certificates.server_cert = directory.join(SERVER_CERT);
+    }
+    if !origins.is_set("certificates.server_key") {
+        certificates.server_key = directory.join(SERVER_KEY);
+    }
+    if certificates.verify_client != VerifyClient::No && certificates.ca_bundle.is_none() {
+        let default = directory.join(CA_BUNDLE);
+        if !existing_variant(&default).is_file() {
+            let message = "clients are to be verified, but there is no `ca_bundle` to verify them against";
+            return Err(origins.error("certificates.verify_client", message).hint(format!(
+                "name the trust anchors in `certificates.ca_bundle`, or put them at {}",
+                default.display()
+            )));
+        }
+        certificates.ca_bundle = Some(default);
+    }
+    Ok(())
+}
+
+/// Whether listening on both addresses with one port would collide.
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    // `::` takes IPv4 connections too.
+    let covers = |wide: IpAddr, narrow: IpAddr| match wide {
+        IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+        IpAddr::V6(wide) => wide.is_unspecified(),
+    };
+    one == other || covers(one, other) || covers(other, one)
+}

@@ -1,0 +1,38 @@
+//! The log of the process is set up once, and its file can be opened anew.
+//!
+//! One test, since a process has one log.
+
+use qtls_proxy::config::Logging;
+use qtls_proxy::observe::logs;
+use tracing::{debug, info};
+
+#[test]
+fn one_log_for_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, moved) = (directory.path().join("server.log"), directory.path().join("server.log.1"));
+    logs::reopen().unwrap();
+
+    let missing = directory.path().join("none").join("server.log");
+    let logging =
+        |file: &std::path::Path| Logging { file: Some(file.to_owned()), console: false, ..Logging::default() };
+    let error = logs::init(&logging(&missing)).unwrap_err();
+    assert_eq!((error.key_path(), error.exit_code()), (Some("logging.file"), 2));
+
+    // A first attempt that failed does not stand in the way of the next.
+    logs::init(&logging(&path)).unwrap();
+    info!(target: "qtls_proxy::test", "first");
+    debug!(target: "qtls_proxy::test", "not at this level");
+    assert_eq!(logs::init(&logging(&path)).unwrap_err().message(), "the log is set up already");
+
+    std::fs::rename(&path, &moved).unwrap();
+    std::thread::spawn(|| info!(target: "qtls_proxy::test", "second")).join().unwrap();
+    logs::reopen().unwrap();
+    info!(target: "qtls_proxy::test", "third");
+
+    let messages = |path| -> Vec<String> {
+        let content: String = std::fs::read_to_string(path).unwrap();
+        content.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(messages(&moved), ["first", "second"]);
+    assert_eq!(messages(&path), ["third"]);
+}

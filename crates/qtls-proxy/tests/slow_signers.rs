@@ -1,0 +1,222 @@
+//! A signature that takes long holds up nobody else on its worker.
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use qtls_core::endpoint::Signing;
+use qtls_core::policy::KeyAlgorithm;
+use qtls_pki::issue::Profile;
+use qtls_proxy::handshake;
+use qtls_proxy::signing::SigningPool;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{Error, SignatureAlgorithm, SignatureScheme};
+use support::{Ca, client, endpoint, name, new_key, on_one_thread, policy, sockets};
+use tokio::task::spawn_local;
+
+/// A key whose signatures are made by another one, after `before` has returned.
+#[derive(Clone)]
+struct Delayed {
+    key: Arc<dyn SigningKey>,
+    before: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Delayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Delayed")
+    }
+}
+
+impl SigningKey for Delayed {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.key.choose_scheme(offered)?;
+        Some(Box::new(DelayedSigner { signer, before: self.before.clone() }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+}
+
+struct DelayedSigner {
+    signer: Box<dyn Signer>,
+    before: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for DelayedSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DelayedSigner")
+    }
+}
+
+impl Signer for DelayedSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        (self.before)();
+        self.signer.sign(message)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+/// Signers wait here until they are let through.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_while(open, |open| !*open).unwrap());
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+/// While every slow signer is stuck, 50 handshakes with a fast key complete on the same thread.
+#[test]
+fn handshakes_complete_while_every_slow_signer_is_stuck() {
+    on_one_thread(async {
+        const SLOW: usize = 4;
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        let gate = Arc::new(Gate::default());
+        let stuck = Delayed {
+            key: new_key(KeyAlgorithm::EcdsaP256),
+            before: Arc::new({
+                let gate = gate.clone();
+                move || gate.pass()
+            }),
+        };
+        let slow = endpoint(
+            &policy,
+            ca.credential_with(Profile::Server, "a.example", Arc::new(stuck)),
+            Signing::OffWorker,
+            None,
+        );
+        let fast_credential = ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256);
+        let fast = endpoint(&policy, fast_credential, Signing::Inline, None);
+        let config = client(&policy, &ca, None);
+        let pool = Arc::new(SigningPool::new(SLOW).unwrap());
+
+        let mut slow_ones = Vec::new();
+        for _ in 0..SLOW {
+            let (near, far) = sockets().await;
+            let (slow, pool, config) = (slow.clone(), pool.clone(), config.clone());
+            slow_ones.push(spawn_local(async move {
+                let (client, server) = tokio::join!(
+                    handshake::connect(near, config, name("a.example")),
+                    handshake::accept(far, &slow, &pool)
+                );
+                (client.unwrap().facts, server.unwrap().facts)
+            }));
+        }
+        while gate.waiting.load(Ordering::SeqCst) < SLOW {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..50 {
+            let (near, far) = sockets().await;
+            let (client, server) = tokio::join!(
+                handshake::connect(near, config.clone(), name("a.example")),
+                handshake::accept(far, &fast, &pool)
+            );
+            client.unwrap();
+            assert_eq!(server.unwrap().facts.group_name(), "X25519MLKEM768");
+        }
+        assert!(slow_ones.iter().all(|task| !task.is_finished()), "the slow signers are still stuck");
+        gate.open();
+        for task in slow_ones {
+            let (client, server) = task.await.unwrap();
+            assert_eq!(server.scheme_name(), "ecdsa_secp256r1_sha256");
+            assert_eq!(client.group, server.group);
+        }
+    });
+}
+
+/// The same with a signer that takes 25 ms each time. Prints what it did to the others; asserts that all complete.
+#[test]
+fn a_signer_of_25_ms_leaves_the_others_their_latency() {
+    on_one_thread(async {
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        let delayed = Delayed {
+            key: new_key(KeyAlgorithm::EcdsaP256),
+            before: Arc::new(|| std::thread::sleep(Duration::from_millis(25))),
+        };
+        let slow = endpoint(
+            &policy,
+            ca.credential_with(Profile::Server, "a.example", Arc::new(delayed)),
+            Signing::OffWorker,
+            None,
+        );
+        let fast_credential = ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256);
+        let fast = endpoint(&policy, fast_credential, Signing::Inline, None);
+        let config = client(&policy, &ca, None);
+        let pool = Arc::new(SigningPool::new(64).unwrap());
+        let one = |endpoint: Arc<_>| {
+            let (pool, config) = (pool.clone(), config.clone());
+            async move {
+                let (near, far) = sockets().await;
+                let start = Instant::now();
+                let (client, server) = tokio::join!(
+                    handshake::connect(near, config, name("a.example")),
+                    handshake::accept(far, &endpoint, &pool)
+                );
+                client.unwrap();
+                server.unwrap();
+                start.elapsed()
+            }
+        };
+        let mut alone = Vec::new();
+        for _ in 0..20 {
+            alone.push(one(fast.clone()).await);
+        }
+        let slow_ones: Vec<_> = (0..64).map(|_| spawn_local(one(slow.clone()))).collect();
+        let mut beside = Vec::new();
+        for _ in 0..20 {
+            beside.push(one(fast.clone()).await);
+        }
+        for task in slow_ones {
+            assert!(task.await.unwrap() >= Duration::from_millis(25), "the signer was not asked");
+        }
+        alone.sort();
+        beside.sort();
+        println!("median of 20 fast handshakes: alone {:?}, beside 64 slow ones {:?}", alone[10], beside[10]);
+    });
+}
+
+/// A signer that panics ends its handshake, and nothing else.
+#[test]
+fn a_signer_that_panics_ends_its_own_handshake_only() {
+    on_one_thread(async {
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        let broken =
+            Delayed { key: new_key(KeyAlgorithm::EcdsaP256), before: Arc::new(|| panic!("an injected fault")) };
+        let broken = endpoint(
+            &policy,
+            ca.credential_with(Profile::Server, "a.example", Arc::new(broken)),
+            Signing::OffWorker,
+            None,
+        );
+        let config = client(&policy, &ca, None);
+        let (client, server) = support::handshake(&broken, &config).await;
+        assert_eq!(server.unwrap_err().reason(), "signing");
+        assert!(client.is_err());
+    });
+}
