@@ -159,21 +159,22 @@ pub fn credential_from_files(origins: &Origins, cert: (&str, &Path), key: (&str,
 }
 
 fn credential(config: &ServerConfig, origins: &Origins) -> Result<Credential> {
+    const CERT: &str = "certificates.server_cert";
+    const KEY: &str = "certificates.server_key";
     let certificates = &config.certificates;
-    credential_from_files(
-        origins,
-        ("certificates.server_cert", &certificates.server_cert),
-        ("certificates.server_key", &certificates.server_key),
-    )
-    .map_err(|error| {
-        if origins.is_set("certificates.server_cert") || origins.is_set("certificates.server_key") {
-            return error;
-        }
-        error.hint(
-            "give a configuration with --config, or put server-cert.pem and server-key.pem into /etc/qtls/certs; \
-             `qtls quickstart` makes both",
-        )
-    })
+    let by_default = !origins.is_set(CERT) && !origins.is_set(KEY);
+    if by_default && !files::resolve(&certificates.server_cert).exists() {
+        return Err(origins
+            .error(
+                CERT,
+                format!("no certificate is configured, and there is no {}", certificates.server_cert.display()),
+            )
+            .hint(
+                "give a configuration (--config FILE, or /etc/qtls/config/server.json), or put server-cert.pem and \
+             server-key.pem into /etc/qtls/certs; `qtls quickstart` makes both",
+            ));
+    }
+    credential_from_files(origins, (CERT, &certificates.server_cert), (KEY, &certificates.server_key))
 }
 
 fn client_verifier(

@@ -13,7 +13,7 @@ use qtls_proxy::config::{self, Loaded, ServerConfig, Source};
 use qtls_proxy::observe::logs;
 use qtls_proxy::plan::Plan;
 use qtls_proxy::server::Server;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::ui;
 
@@ -66,12 +66,22 @@ fn run(arguments: &Arguments) -> Result<()> {
     logs::init(&loaded.value.logging).map_err(|error| loaded.origins.locate("logging.file", error))?;
     std::panic::set_hook(Box::new(|panic| tracing::error!("a bug: {panic}")));
     info!("{PROGRAM} {VERSION}");
+    let on_console = loaded.value.logging.console;
+    serve(loaded).inspect_err(|error| {
+        // It is printed at the end in any case: on the console, once is enough.
+        if !on_console {
+            error!("{}", error.one_line());
+        }
+    })
+}
+
+fn serve(loaded: Loaded<ServerConfig>) -> Result<()> {
     let plan = Plan::new(loaded)?;
     for warning in &plan.warnings {
         warn!("{warning}");
     }
     for problem in &plan.problems {
-        warn!("{problem}");
+        warn!("{}", problem.one_line());
     }
     info!("{}", plan.summary());
     Server::bind(plan)?.run()

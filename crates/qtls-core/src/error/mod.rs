@@ -131,6 +131,11 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// The whole error on one line, for a log.
+    pub fn one_line(&self) -> String {
+        self.to_string().replace("\n  hint: ", "; hint: ")
+    }
+
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> u8 {
         self.fault.exit_code()

@@ -9,7 +9,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// Nothing may be loaded, run, framed or submitted; the one style sheet is allowed by its SHA-256.
 pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'sha256-lF006M2GcjQ3WxOqk/8O+5h36/Od3XeRi7Zm40w1fR0='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; style-src 'sha256-n4jrNWdGk8NHfyYe4OSTeI8yqF1LAupdXbhhsGNoQrE='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
 /// The page about one connection.
@@ -46,7 +46,7 @@ pub(super) fn render(facts: &Facts) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{heading} – your connection</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<section>\n\
          <div class=\"answer {class}\">\n<h1><span aria-hidden=\"true\">{mark} </span>{heading}</h1>\n{meaning}\n</div>\n\
-         <h2 id=\"facts\">Your connection</h2>\n<table aria-labelledby=\"facts\">\n<tbody>\n{rows}</tbody>\n</table>\n\
+         <h2>Your connection</h2>\n<dl>\n{rows}</dl>\n\
          </section>\n<footer>For programs: <a href=\"/status.json\">status.json</a></footer>\n</main>\n</body>\n</html>\n"
     )
 }
@@ -65,9 +65,7 @@ fn rows(facts: &Facts) -> String {
         ("Application protocol (ALPN)", alpn.map_or("none".into(), Into::into)),
         ("Server name (SNI)", facts.server_name.as_deref().unwrap_or("none").into()),
     ];
-    rows.iter()
-        .map(|(name, value)| format!("<tr><th scope=\"row\">{name}</th><td>{}</td></tr>\n", escape(value)))
-        .collect()
+    rows.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value))).collect()
 }
 
 /// Names in the ClientHello are the visitor's to choose.
@@ -116,26 +114,19 @@ mod tests {
     fn tells_every_fact() {
         let page = render(&facts());
         for cell in [
-            "Protocol</th><td>TLSv1.3<",
-            "Key exchange group</th><td>X25519MLKEM768<",
-            "Cipher suite</th><td>TLS_AES_256_GCM_SHA384<",
-            "Server certificate</th><td>server-mldsa65<",
-            "Signature scheme</th><td>mldsa65<",
-            "Session</th><td>new<",
-            "HelloRetryRequest</th><td>yes<",
-            "Application protocol (ALPN)</th><td>h2<",
-            "Server name (SNI)</th><td>a.example<",
+            "Protocol</dt><dd>TLSv1.3<",
+            "Key exchange group</dt><dd>X25519MLKEM768<",
+            "Cipher suite</dt><dd>TLS_AES_256_GCM_SHA384<",
+            "Server certificate</dt><dd>server-mldsa65<",
+            "Signature scheme</dt><dd>mldsa65<",
+            "Session</dt><dd>new<",
+            "HelloRetryRequest</dt><dd>yes<",
+            "Application protocol (ALPN)</dt><dd>h2<",
+            "Server name (SNI)</dt><dd>a.example<",
         ] {
             assert!(page.contains(cell), "{cell} is not in {page}");
         }
         assert!(page.contains("Post-quantum: yes</h1>") && !page.contains("What to do"));
-        // A writable copy, for looking at the page in a browser.
-        if let Some(directory) = std::env::var_os("QTLS_TEST_PAGES") {
-            let directory = std::path::Path::new(&directory);
-            std::fs::write(directory.join("yes.html"), &page).unwrap();
-            let classical = Facts { group: 0x001d, resumed: true, scheme: None, ..facts() };
-            std::fs::write(directory.join("no.html"), render(&classical)).unwrap();
-        }
     }
 
     #[test]
@@ -144,8 +135,8 @@ mod tests {
             render(&Facts { group: 0x001d, scheme: None, resumed: true, alpn: None, server_name: None, ..facts() });
         assert!(page.contains("Post-quantum: no</h1>") && page.contains("agreed with x25519 alone"));
         assert!(page.contains("What to do:</strong> update your browser"));
-        assert!(page.contains("Signature scheme</th><td>none: the session was resumed<"));
-        assert!(page.contains("ALPN)</th><td>none<") && page.contains("SNI)</th><td>none<"));
+        assert!(page.contains("Signature scheme</dt><dd>none: the session was resumed<"));
+        assert!(page.contains("ALPN)</dt><dd>none<") && page.contains("SNI)</dt><dd>none<"));
     }
 
     #[test]
@@ -153,7 +144,7 @@ mod tests {
         let name = "<script>alert(\"1\")</script>&'";
         let page = render(&Facts { server_name: Some(name.to_owned()), alpn: Some(name.into()), ..facts() });
         assert!(!page.contains("<script") && !page.contains("&'"));
-        let escaped = "<td>&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;</td>";
+        let escaped = "<dd>&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;</dd>";
         assert_eq!(page.matches(escaped).count(), 2);
     }
 

@@ -1,0 +1,267 @@
+//! A server in front of an upstream of the test's making, and clients that see every byte.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::TokioIo;
+use qtls_core::facts::Facts;
+use rustls::{ProtocolVersion, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+use crate::config::{self, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
+use crate::http::{Connection, End, LocalTasks, Observer, Service, serve};
+use crate::shutdown::{Conductor, Phase};
+use crate::upstream::Upstream;
+
+pub(super) const CLIENT: &str = "192.0.2.7:50000";
+/// Longer than any of these tests takes.
+pub(super) const LONG: Duration = Duration::from_secs(20);
+/// What the pipe between client and server holds, as a socket's buffers would.
+const PIPE: usize = 64 * 1024;
+
+/// Runs a test as a worker would, and not for ever.
+pub(super) fn run<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs")
+    })
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(super) struct Counter(Mutex<Vec<&'static str>>);
+
+impl Observer for Counter {
+    fn upstream_error(&self, reason: &'static str) {
+        self.0.lock().unwrap().push(reason);
+    }
+}
+
+/// A worker.
+pub(super) struct Front {
+    service: Rc<Service>,
+    conductor: Conductor,
+    counter: Arc<Counter>,
+    pub(super) client: SocketAddr,
+}
+
+impl Front {
+    pub(super) fn pages(idle: Duration) -> Self {
+        Self::new(Service::responder(idle), Arc::default())
+    }
+
+    /// In front of servers on these ports of the loopback interface.
+    pub(super) fn proxy(ports: &[u16]) -> Self {
+        Self::impatient(ports, LONG, LONG)
+    }
+
+    pub(super) fn impatient(ports: &[u16], client_idle: Duration, upstream_idle: Duration) -> Self {
+        let address = |port: &u16| UpstreamAddress { host: "127.0.0.1".to_owned(), port: *port };
+        let upstream = Upstream::new(&config::Upstream {
+            protocol: UpstreamProtocol::Http,
+            servers: ports.iter().map(address).collect(),
+            timeouts: UpstreamTimeouts { connect: Duration::from_millis(300), idle: upstream_idle },
+        });
+        let counter = Arc::new(Counter::default());
+        Self::new(Service::proxy(Arc::new(upstream), client_idle, counter.clone()), counter)
+    }
+
+    fn new(service: Service, counter: Arc<Counter>) -> Self {
+        Self { service: Rc::new(service), conductor: Conductor::new(), counter, client: CLIENT.parse().unwrap() }
+    }
+
+    /// What has been counted.
+    pub(super) fn errors(&self) -> Vec<&'static str> {
+        self.counter.0.lock().unwrap().clone()
+    }
+
+    pub(super) fn advance(&self, phase: Phase) {
+        self.conductor.advance(phase);
+    }
+
+    /// A connection with these facts.
+    pub(super) fn connect_as(&self, facts: Facts) -> (DuplexStream, JoinHandle<End>) {
+        let (client, server) = tokio::io::duplex(PIPE);
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));
+        let connection = Connection { facts: Rc::new(facts), client: self.client, local };
+        let serving = spawn_local(serve(server, connection, self.service.clone(), self.conductor.watch()));
+        (client, serving)
+    }
+
+    /// An HTTP/1.1 connection.
+    pub(super) fn connect(&self) -> (DuplexStream, JoinHandle<End>) {
+        self.connect_as(facts(None))
+    }
+
+    /// All that comes back for these bytes, until the connection ends, and how that was.
+    pub(super) async fn talk(&self, bytes: impl AsRef<[u8]>) -> (String, End) {
+        let (mut client, serving) = self.connect();
+        client.write_all(bytes.as_ref()).await.unwrap();
+        let answer = rest(&mut client).await;
+        (answer, serving.await.unwrap())
+    }
+
+    /// An HTTP/2 connection.
+    pub(super) async fn connect_h2(&self) -> (Http2, JoinHandle<End>) {
+        let (client, serving) = self.connect_as(facts(Some("h2")));
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(LocalTasks, TokioIo::new(client)).await.unwrap();
+        let connection = spawn_local(connection);
+        (Http2 { sender, connection }, serving)
+    }
+}
+
+pub(super) type AnyBody = BoxBody<Bytes, std::convert::Infallible>;
+
+/// A client of HTTP/2.
+pub(super) struct Http2 {
+    pub(super) sender: SendRequest<AnyBody>,
+    pub(super) connection: JoinHandle<hyper::Result<()>>,
+}
+
+impl Http2 {
+    pub(super) async fn send(&mut self, request: Request<AnyBody>) -> hyper::Result<Response<Incoming>> {
+        self.sender.ready().await?;
+        self.sender.send_request(request).await
+    }
+
+    /// Status, fields as `name: value` lines, and content.
+    pub(super) async fn get(&mut self, path: &str) -> (u16, String, String) {
+        read(self.send(get(path)).await.unwrap()).await
+    }
+}
+
+pub(super) async fn read(response: Response<Incoming>) -> (u16, String, String) {
+    let (parts, body) = response.into_parts();
+    let content = body.collect().await.unwrap().to_bytes();
+    let fields = parts.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect();
+    (parts.status.as_u16(), fields, String::from_utf8(content.to_vec()).unwrap())
+}
+
+pub(super) fn get(path: &str) -> Request<AnyBody> {
+    Request::get(format!("https://a.example{path}")).body(empty()).unwrap()
+}
+
+pub(super) fn empty() -> AnyBody {
+    Empty::new().boxed()
+}
+
+pub(super) fn full(content: &'static str) -> AnyBody {
+    Full::new(Bytes::from_static(content.as_bytes())).boxed()
+}
+
+pub(super) fn facts(alpn: Option<&str>) -> Facts {
+    Facts {
+        version: ProtocolVersion::TLSv1_3,
+        group: 0x11ed,
+        suite: 0x1302,
+        scheme: Some(SignatureScheme::ECDSA_NISTP384_SHA384),
+        certificate: Some("server".to_owned()),
+        alpn: alpn.map(|name| name.as_bytes().to_vec()),
+        server_name: Some("sni.example".to_owned()),
+        resumed: false,
+        hello_retry_request: false,
+        peer_chain: Vec::new(),
+    }
+}
+
+/// Everything until the other side ends, however it ends.
+pub(super) async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Everything until `end` has come.
+pub(super) async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(end.as_bytes()) {
+        match stream.read_u8().await {
+            Ok(byte) => bytes.push(byte),
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&bytes)),
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The head of a message.
+pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    until(stream, "\r\n\r\n").await
+}
+
+/// The lines of a head but the first, sorted.
+pub(super) fn fields(head: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = head.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// A server that does what the test says with each connection, by its number from 0.
+pub(super) struct Origin {
+    pub(super) port: u16,
+    accepted: Rc<Cell<usize>>,
+    /// What the test wants to keep of what it saw.
+    pub(super) seen: Rc<RefCell<Vec<String>>>,
+}
+
+impl Origin {
+    pub(super) async fn start<F>(serve: impl Fn(usize, TcpStream, Rc<RefCell<Vec<String>>>) -> F + 'static) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let accepted = Rc::new(Cell::new(0));
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let origin = Self { port, accepted: accepted.clone(), seen: seen.clone() };
+        spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = accepted.replace(accepted.get() + 1);
+                spawn_local(serve(number, stream, seen.clone()));
+            }
+        });
+        origin
+    }
+
+    /// Answers every request that has no body with these bytes, on connections that it keeps open.
+    pub(super) async fn answering(answer: &'static str) -> Self {
+        Self::start(move |_, mut stream, seen| async move {
+            loop {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => request.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                seen.borrow_mut().push(String::from_utf8(request).unwrap());
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await
+    }
+
+    /// How many connections there were.
+    pub(super) fn accepted(&self) -> usize {
+        self.accepted.get()
+    }
+
+    /// The heads of the requests so far.
+    pub(super) fn seen(&self) -> Vec<String> {
+        self.seen.borrow().clone()
+    }
+}

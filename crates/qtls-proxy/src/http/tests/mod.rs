@@ -1,0 +1,9 @@
+//! From a client's bytes to an upstream's and back, over a pipe in place of TLS on one side and loopback TCP on the other.
+
+mod failures;
+mod flow;
+mod forward;
+mod harness;
+mod limits;
+mod pages;
+mod refusals;
