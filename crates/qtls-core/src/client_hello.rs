@@ -1,6 +1,7 @@
 //! What a ClientHello offers, and the decision on the group.
 //!
-//! rustls parses the ClientHello; what it doesn't show, the groups of the key shares, is read here from the same bytes.
+//! rustls parses the ClientHello; what it doesn't show, the groups of the key shares and the schemes for certificates,
+//! is read here from the same bytes.
 //! Nothing here decides whether a message is well-formed: rustls judges the very bytes that are read here.
 
 use rustls::SignatureScheme;
@@ -19,17 +20,27 @@ pub struct Offer {
     pub shares: Vec<u16>,
     /// `signature_algorithms`, in the client's order.
     pub schemes: Vec<SignatureScheme>,
+    /// `signature_algorithms_cert`, if the client sent it: what it accepts inside chains.
+    pub chain_schemes: Option<Vec<SignatureScheme>>,
 }
 
 impl Offer {
     /// What `hello` offers; `records` are the TLS records that it was read from.
     pub fn new(hello: &ClientHello<'_>, records: &[u8]) -> Self {
+        let unparsed = Unparsed::read(records).unwrap_or_default();
         Self {
             server_name: hello.server_name().map(str::to_owned),
             groups: hello.named_groups().unwrap_or_default().iter().map(|group| u16::from(*group)).collect(),
-            shares: key_share_groups(records).unwrap_or_default(),
+            shares: unparsed.shares,
             schemes: hello.signature_schemes().to_vec(),
+            chain_schemes: unparsed.chain_schemes,
         }
+    }
+
+    /// What the client accepts a certificate to be signed with: without `signature_algorithms_cert`,
+    /// `signature_algorithms` speaks for both (RFC 9846 §4.2.3).
+    pub fn schemes_in_chains(&self) -> &[SignatureScheme] {
+        self.chain_schemes.as_deref().unwrap_or(&self.schemes)
     }
 
     /// The names of the offered groups, for messages.
@@ -82,9 +93,65 @@ pub fn decide_group(policy: &Policy, offer: &Offer) -> Option<GroupDecision> {
 ///
 /// `None` where there is no complete ClientHello, or it is malformed: then rustls says so, not we.
 pub fn key_share_groups(records: &[u8]) -> Option<Vec<u16>> {
+    Unparsed::read(records).map(|unparsed| unparsed.shares)
+}
+
+/// What rustls parses and doesn't show.
+#[derive(Default)]
+struct Unparsed {
+    shares: Vec<u16>,
+    chain_schemes: Option<Vec<SignatureScheme>>,
+}
+
+impl Unparsed {
+    fn read(records: &[u8]) -> Option<Self> {
+        const SIGNATURE_ALGORITHMS_CERT: u16 = 50;
+        const KEY_SHARE: u16 = 51;
+
+        let message = client_hello_message(records)?;
+        let mut hello = Reader(&message);
+        hello.take(2 + 32)?; // legacy_version, random
+        let session_id = hello.u8()?.into();
+        hello.take(session_id)?;
+        let suites = hello.u16()?.into();
+        hello.take(suites)?;
+        let compression = hello.u8()?.into();
+        hello.take(compression)?;
+        let length = hello.u16()?.into();
+        let mut extensions = Reader(hello.take(length)?);
+        let mut found = Self::default();
+        while !extensions.0.is_empty() {
+            let kind = extensions.u16()?;
+            let length = extensions.u16()?.into();
+            let mut body = Reader(extensions.take(length)?);
+            if !matches!(kind, SIGNATURE_ALGORITHMS_CERT | KEY_SHARE) {
+                continue;
+            }
+            let length = body.u16()?.into();
+            let mut entries = Reader(body.take(length)?);
+            let mut schemes = Vec::new();
+            while !entries.0.is_empty() {
+                let entry = entries.u16()?;
+                if kind == KEY_SHARE {
+                    found.shares.push(entry);
+                    let length = entries.u16()?.into();
+                    entries.take(length)?;
+                } else {
+                    schemes.push(SignatureScheme::from(entry));
+                }
+            }
+            if kind == SIGNATURE_ALGORITHMS_CERT {
+                found.chain_schemes = Some(schemes);
+            }
+        }
+        Some(found)
+    }
+}
+
+/// The body of the ClientHello in these TLS records, whole.
+fn client_hello_message(records: &[u8]) -> Option<Vec<u8>> {
     const HANDSHAKE: u8 = 22;
     const CLIENT_HELLO: u8 = 1;
-    const KEY_SHARE: u16 = 51;
 
     let mut message = Vec::with_capacity(records.len());
     let mut rest = Reader(records);
@@ -105,34 +172,7 @@ pub fn key_share_groups(records: &[u8]) -> Option<Vec<u16>> {
         return None;
     }
     let length = (usize::from(message.u8()?) << 16) | usize::from(message.u16()?);
-    let mut hello = Reader(message.take(length)?);
-    hello.take(2 + 32)?; // legacy_version, random
-    let session_id = hello.u8()?.into();
-    hello.take(session_id)?;
-    let suites = hello.u16()?.into();
-    hello.take(suites)?;
-    let compression = hello.u8()?.into();
-    hello.take(compression)?;
-    let length = hello.u16()?.into();
-    let mut extensions = Reader(hello.take(length)?);
-    while !extensions.0.is_empty() {
-        let kind = extensions.u16()?;
-        let length = extensions.u16()?.into();
-        let mut body = Reader(extensions.take(length)?);
-        if kind != KEY_SHARE {
-            continue;
-        }
-        let length = body.u16()?.into();
-        let mut entries = Reader(body.take(length)?);
-        let mut groups = Vec::new();
-        while !entries.0.is_empty() {
-            groups.push(entries.u16()?);
-            let length = entries.u16()?.into();
-            entries.take(length)?;
-        }
-        return Some(groups);
-    }
-    Some(Vec::new())
+    message.take(length).map(<[u8]>::to_vec)
 }
 
 /// What remains to be read.

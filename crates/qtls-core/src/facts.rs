@@ -20,6 +20,8 @@ pub struct Facts {
     pub scheme: Option<SignatureScheme>,
     /// The server certificate that was chosen, by its name in logs and metrics. Known to servers only.
     pub certificate: Option<String>,
+    /// Why it was this certificate. Known to servers only.
+    pub reason: Option<String>,
     /// The protocol agreed by ALPN.
     pub alpn: Option<Vec<u8>>,
     /// The name asked for by SNI.
@@ -44,6 +46,7 @@ impl Facts {
             suite: connection.negotiated_cipher_suite()?.suite().into(),
             scheme: None,
             certificate: None,
+            reason: None,
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             server_name: None,
             resumed: kind == HandshakeKind::Resumed,
@@ -96,6 +99,7 @@ impl Serialize for Facts {
         map.serialize_entry("suite", self.suite_name())?;
         map.serialize_entry("scheme", &self.scheme.map(scheme_name))?;
         map.serialize_entry("certificate", &self.certificate)?;
+        map.serialize_entry("certificate_reason", &self.reason)?;
         map.serialize_entry("alpn", &self.alpn_name())?;
         map.serialize_entry("server_name", &self.server_name)?;
         map.serialize_entry("resumed", &self.resumed)?;

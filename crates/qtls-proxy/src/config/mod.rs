@@ -9,6 +9,7 @@ mod de;
 mod environment;
 mod failure;
 mod fields;
+mod hosts;
 mod origins;
 mod schema;
 mod sections;
@@ -30,10 +31,11 @@ use serde::de::DeserializeOwned;
 
 pub use client::{Client, ClientCertificates, ClientConfig, ClientTls};
 pub use fields::Secret;
+pub use hosts::HostName;
 pub use origins::Origins;
 pub use schema::{client_schema, server_schema};
 pub use sections::{Algorithms, LogLevel, Logging, ProtocolVersion};
-pub use server::VerifyClient;
+pub use server::{AdditionalCertificate, OnlyFor, VerifyClient, VirtualHost};
 pub use server::{Fips, GroupPreference, Hsm, Limits, Metrics, Server, ServerCertificates, ServerConfig, ServerTls};
 pub use upstream::{BadAddress, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
 
@@ -206,6 +208,7 @@ fn load<T: DeserializeOwned>(source: &Source, kind: &Kind) -> Result<Loaded<T>> 
     environment::override_keys(&mut root, &source.overrides)?;
     let used = environment::expand(&mut root, &source.env, kind.unsupported)?;
     environment::warn_of_near_misses(&source.env, &used, &mut warnings);
+    hosts::inherit(&mut root);
     let origins = Origins::of(&root, place);
     let value = de::from_tree(root)?;
     Ok(Loaded { value, warnings, origins })

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use qtls_core::endpoint::Network;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fields::{self, Secret};
 use super::sections::{Algorithms, Logging, ProtocolVersion};
+use super::hosts::{self, HostName};
 use super::upstream::Upstream;
 use super::{DEFAULT_CERTIFICATE_DIR, SERVER_CERT, SERVER_KEY};
 
@@ -37,6 +39,8 @@ pub struct ServerConfig {
     pub fips: Fips,
     /// Which algorithms are offered and accepted, in order of preference.
     pub algorithms: Algorithms,
+    /// Servers with names of their own behind the same port. What one of them leaves out, it has from the top.
+    pub virtual_hosts: Vec<VirtualHost>,
     /// Where the plaintext goes. Without it, the server answers with its own status page.
     pub upstream: Option<Upstream>,
     /// How long a client may take.
@@ -160,6 +164,9 @@ pub struct ServerCertificates {
     pub ca_bundle: Option<PathBuf>,
     /// Whether clients must (true), may ("optional") or need not (false) present a certificate.
     pub verify_client: VerifyClient,
+    /// More certificates for the same names, of other algorithms. Which one a client gets is decided by what it offers,
+    /// in the order of `algorithms.signature`.
+    pub additional: Vec<AdditionalCertificate>,
     /// How many intermediates may stand between a client's certificate and a trust anchor.
     #[serde(deserialize_with = "fields::whole::<0, 16, _, _>")]
     #[schemars(range(min = 0, max = 16))]
@@ -174,10 +181,61 @@ impl Default for ServerCertificates {
             server_key: directory.join(SERVER_KEY),
             server_key_uri: None,
             ca_bundle: None,
+            additional: Vec::new(),
             verify_client: VerifyClient::No,
             verify_depth: 3,
         }
     }
+}
+
+/// One more certificate.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct AdditionalCertificate {
+    /// The certificate chain, leaf first, in PEM.
+    #[serde(deserialize_with = "fields::path")]
+    pub cert: PathBuf,
+    /// The private key of the leaf, in PEM.
+    #[serde(deserialize_with = "fields::path")]
+    pub key: PathBuf,
+    /// Keeps the certificate to the clients that trust it: those that ask for one of these names, or come from one of
+    /// these networks.
+    pub only_for: Option<OnlyFor>,
+}
+
+/// Clients that a certificate is kept to.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct OnlyFor {
+    /// Server names that such clients ask for.
+    pub names: Vec<HostName>,
+    /// Networks that such clients come from, as `10.0.0.0/8`.
+    #[serde(deserialize_with = "hosts::networks")]
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<Network>,
+}
+
+/// A server with names of its own. What it leaves out of `tls`, `algorithms`, `certificates` and `upstream`, it has from
+/// the top; with a certificate of its own, none of those at the top are used.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct VirtualHost {
+    /// The names that clients ask for: `a.example`, or `*.b.example` for one label in front.
+    #[serde(deserialize_with = "hosts::names")]
+    #[schemars(length(min = 1))]
+    pub names: Vec<HostName>,
+    /// Its certificates, and how its clients are verified.
+    #[serde(default)]
+    pub certificates: ServerCertificates,
+    /// Its TLS protocol.
+    #[serde(default)]
+    pub tls: ServerTls,
+    /// Its algorithms.
+    #[serde(default)]
+    pub algorithms: Algorithms,
+    /// Where its plaintext goes.
+    #[serde(default)]
+    pub upstream: Option<Upstream>,
 }
 
 /// Whether clients present a certificate.

@@ -1,5 +1,6 @@
 //! What no single key can tell: contradictions, and defaults that depend on other keys.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -13,7 +14,12 @@ use super::{CA_BUNDLE, Origins, SERVER_CERT, SERVER_KEY, existing_variant};
 /// certificates.
 pub(super) fn server(config: &mut ServerConfig, origins: &Origins, directory: &Path) -> Result<()> {
     refuse_later_subsystems(config, origins)?;
-    settle_certificates(&mut config.certificates, origins, directory)?;
+    settle_certificates(&mut config.certificates, "certificates", origins, directory)?;
+    for (index, host) in config.virtual_hosts.iter_mut().enumerate() {
+        let section = format!("virtual_hosts[{index}].certificates");
+        settle_certificates(&mut host.certificates, &section, origins, directory)?;
+    }
+    refuse_names_twice(config, origins)?;
     if !config.logging.console && config.logging.file.is_none() {
         return Err(origins
             .error("logging.console", "nothing would be logged: `console` is false and there is no `file`")
@@ -59,34 +65,55 @@ fn refuse_later_subsystems(config: &ServerConfig, origins: &Origins) -> Result<(
     Ok(())
 }
 
-fn settle_certificates(certificates: &mut ServerCertificates, origins: &Origins, directory: &Path) -> Result<()> {
+fn settle_certificates(
+    certificates: &mut ServerCertificates,
+    section: &str,
+    origins: &Origins,
+    directory: &Path,
+) -> Result<()> {
+    let key = |name: &str| format!("{section}.{name}");
     if certificates.server_key_uri.is_some() {
-        let key = "certificates.server_key_uri";
-        if origins.is_set("certificates.server_key") {
+        let uri = key("server_key_uri");
+        if origins.is_set(&key("server_key")) {
             return Err(origins
-                .error(key, "there are two keys: `server_key_uri` and `server_key`")
+                .error(&uri, "there are two keys: `server_key_uri` and `server_key`")
                 .hint("remove `server_key_uri`: keys in an HSM arrive with a later release"));
         }
         return Err(origins
-            .error(key, "keys in an HSM are not supported in this version; they arrive with a later release")
+            .error(&uri, "keys in an HSM are not supported in this version; they arrive with a later release")
             .hint("name a key file in `certificates.server_key` instead"));
     }
-    if !origins.is_set("certificates.server_cert") {
+    if !origins.is_set(&key("server_cert")) {
         certificates.server_cert = directory.join(SERVER_CERT);
     }
-    if !origins.is_set("certificates.server_key") {
+    if !origins.is_set(&key("server_key")) {
         certificates.server_key = directory.join(SERVER_KEY);
     }
     if certificates.verify_client != VerifyClient::No && certificates.ca_bundle.is_none() {
         let default = directory.join(CA_BUNDLE);
         if !existing_variant(&default).is_file() {
             let message = "clients are to be verified, but there is no `ca_bundle` to verify them against";
-            return Err(origins.error("certificates.verify_client", message).hint(format!(
+            return Err(origins.error(&key("verify_client"), message).hint(format!(
                 "name the trust anchors in `certificates.ca_bundle`, or put them at {}",
                 default.display()
             )));
         }
         certificates.ca_bundle = Some(default);
+    }
+    Ok(())
+}
+
+fn refuse_names_twice(config: &ServerConfig, origins: &Origins) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for (host, name, key) in config.virtual_hosts.iter().enumerate().flat_map(|(host, virtual_host)| {
+        let names = virtual_host.names.iter().enumerate();
+        names.map(move |(index, name)| (host, name, format!("virtual_hosts[{host}].names[{index}]")))
+    }) {
+        if let Some(first) = seen.insert(name, host) {
+            return Err(origins
+                .error(&key, format!("\"{name}\" is already a name of virtual_hosts[{first}]"))
+                .hint("a name belongs to one virtual host: remove it from the other"));
+        }
     }
     Ok(())
 }

@@ -4,6 +4,10 @@
 //! holds one rustls configuration for each pair of group and credential, and the choice is made before rustls sees the
 //! ClientHello.
 
+mod chain;
+
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
@@ -15,7 +19,7 @@ use rustls::{ClientConfig, ServerConfig, SignatureScheme, version};
 use crate::client_hello::{GroupDecision, Offer, decide_group};
 use crate::credentials::{Credential, KeyKind};
 use crate::error::{Error, Result};
-use crate::policy::{Group, Policy};
+use crate::policy::{Group, Policy, scheme_name};
 use crate::provider::provider;
 use crate::sessions::SessionLimits;
 use crate::verify::{ClientVerifier, DangerousNoVerifier, ServerVerifier, TrustAnchors};
@@ -45,13 +49,97 @@ pub struct ServerOptions {
     /// What is offered and accepted.
     pub policy: Arc<Policy>,
     /// Our own certificates. At least one.
-    pub credentials: Vec<(Credential, Signing)>,
+    pub credentials: Vec<ServerCredential>,
     /// Who verifies clients; `None` asks no client for a certificate.
     pub client_verifier: Option<Arc<ClientVerifier>>,
     /// How sessions are resumed.
     pub sessions: SessionLimits,
     /// ALPN protocols, most preferred first; empty negotiates none.
     pub alpn: Vec<Vec<u8>>,
+}
+
+/// One of a server's own certificates.
+#[derive(Debug)]
+pub struct ServerCredential {
+    /// The chain and its key.
+    pub credential: Credential,
+    /// Where its signatures are made.
+    pub signing: Signing,
+    /// Which clients it is kept to; `None` is for all.
+    pub only_for: Option<OnlyFor>,
+}
+
+impl ServerCredential {
+    /// A certificate for all clients, whose signatures are made where their cost demands.
+    pub fn new(credential: Credential) -> Self {
+        let signing = Signing::of(credential.kind);
+        Self { credential, signing, only_for: None }
+    }
+}
+
+/// Keeps a certificate to the clients that trust it: today's browsers offer ML-DSA without trusting any ML-DSA root.
+///
+/// A client meets it by one of the names, or by one of the networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnlyFor {
+    /// Server names that such clients ask for, in lower case.
+    pub names: Vec<String>,
+    /// Networks that such clients come from.
+    pub networks: Vec<Network>,
+}
+
+impl OnlyFor {
+    fn meets(&self, server_name: Option<&str>, client: Option<IpAddr>) -> bool {
+        server_name.is_some_and(|asked| self.names.iter().any(|name| name.eq_ignore_ascii_case(asked)))
+            || client.is_some_and(|client| self.networks.iter().any(|network| network.contains(client)))
+    }
+}
+
+/// A network in CIDR notation: `10.0.0.0/8`, `fd00::/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether `address` is in this network. An IPv4 address is also recognised inside IPv6 (`::ffff:10.0.0.1`).
+    pub fn contains(self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let ((network, width), (address, other)) = (bits(self.address), bits(address.to_canonical()));
+        let shift = u32::from(width - self.prefix);
+        width == other && network.checked_shr(shift).unwrap_or(0) == address.checked_shr(shift).unwrap_or(0)
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |why: &str| {
+            Error::configuration(format!("\"{text}\" is no network: {why}"))
+                .hint("write an address, a slash and the length of the prefix: 10.0.0.0/8, fd00::/8, 192.0.2.7/32")
+        };
+        let (address, prefix) = text.split_once('/').ok_or_else(|| wrong("the length of the prefix is missing"))?;
+        let address: IpAddr = address.parse().map_err(|_| wrong("the address can't be read"))?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= width);
+        let prefix = prefix.ok_or_else(|| wrong(&format!("the length of the prefix is not from 0 to {width}")))?;
+        Ok(Self { address, prefix })
+    }
+}
+
+/// Why a certificate was chosen, in words that stay the same, so that they can be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// One virtual host's side of every handshake.
@@ -65,6 +153,9 @@ pub struct ServerEndpoint {
 struct Choice {
     credential: Credential,
     signing: Signing,
+    only_for: Option<OnlyFor>,
+    /// What a client has to accept in this chain.
+    chain_schemes: Vec<SignatureScheme>,
     configs: Vec<(Group, Arc<ServerConfig>)>,
     /// For clients with which no group is in common: rustls sends them the right alert.
     refusing: Arc<ServerConfig>,
@@ -83,6 +174,8 @@ pub struct Decision<'a> {
     pub scheme: Option<SignatureScheme>,
     /// Where the signature has to be made.
     pub signing: Signing,
+    /// Why it is this certificate.
+    pub reason: Reason,
 }
 
 impl ServerEndpoint {
@@ -92,7 +185,7 @@ impl ServerEndpoint {
     /// No credential, or one whose key `algorithms.signature` doesn't allow.
     pub fn new(options: ServerOptions) -> Result<Self> {
         let ServerOptions { policy, mut credentials, client_verifier, sessions, alpn } = options;
-        for (credential, _) in &credentials {
+        for ServerCredential { credential, .. } in &credentials {
             if !policy.allows_key(credential.kind) {
                 return Err(Error::certificate(format!(
                     "the certificate's key is {}, which algorithms.signature ({}) doesn't allow",
@@ -107,9 +200,11 @@ impl ServerEndpoint {
             }
         }
         let rank = |credential: &Credential| policy.signatures.iter().position(|entry| entry.covers(credential.kind));
-        credentials.sort_by_key(|(credential, _)| rank(credential));
-        if credentials.is_empty() {
-            return Err(Error::certificate("there is no server certificate"));
+        // A stable order: of two certificates of one kind, the one that was named first.
+        credentials.sort_by_key(|own| rank(&own.credential));
+        if credentials.iter().all(|own| own.only_for.is_some()) {
+            return Err(Error::certificate("there is no certificate for every client")
+                .hint("remove `only_for` from one of the certificates"));
         }
         let store = sessions.store();
         let build = |credential: &Credential, groups: &[Group]| {
@@ -118,14 +213,15 @@ impl ServerEndpoint {
         };
         let choices = credentials
             .into_iter()
-            .map(|(credential, signing)| {
+            .map(|ServerCredential { credential, signing, only_for }| {
+                let chain_schemes = chain::schemes(&credential.key.cert);
                 let configs = policy
                     .groups
                     .iter()
                     .map(|group| Ok((*group, build(&credential, &[*group])?)))
                     .collect::<Result<Vec<_>>>()?;
                 let refusing = build(&credential, &policy.groups)?;
-                Ok(Choice { credential, signing, configs, refusing })
+                Ok(Choice { credential, signing, only_for, chain_schemes, configs, refusing })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { policy, choices })
@@ -141,19 +237,78 @@ impl ServerEndpoint {
         self.choices.iter().map(|choice| &choice.credential)
     }
 
-    /// Decides on group and certificate for what a client offers.
+    /// The names of certificates that no client can ever be given, each with the reason.
+    pub fn never_chosen(&self) -> Vec<String> {
+        let mut never = Vec::new();
+        for (index, choice) in self.choices.iter().enumerate() {
+            let before = self.choices[..index].iter().find(|before| {
+                before.only_for.is_none()
+                    && before.credential.kind == choice.credential.kind
+                    && before.chain_schemes.iter().all(|scheme| choice.chain_schemes.contains(scheme))
+            });
+            if let Some(before) = before {
+                never.push(format!(
+                    "the certificate {} can never be chosen: {} is of the same kind ({}) and comes first",
+                    choice.credential.name, before.credential.name, choice.credential.kind
+                ));
+            }
+        }
+        never
+    }
+
+    /// Decides on group and certificate for what a client offers, coming from `client` if that is known.
     ///
     /// Where there is nothing in common the decision says so, and its configuration makes rustls send the right alert.
-    pub fn decide(&self, offer: &Offer) -> Decision<'_> {
-        let scheme_of =
-            |choice: &Choice| choice.credential.key.key.choose_scheme(&offer.schemes).map(|signer| signer.scheme());
-        let chosen = self.choices.iter().find_map(|choice| scheme_of(choice).map(|scheme| (choice, Some(scheme))));
-        let (choice, scheme) = chosen.unwrap_or((&self.choices[0], None));
+    pub fn decide(&self, offer: &Offer, client: Option<IpAddr>) -> Decision<'_> {
+        let (choice, scheme, reason) = self.choose(offer, client);
         let group = decide_group(&self.policy, offer);
         let config = group
             .and_then(|decision| choice.configs.iter().find(|(group, _)| *group == decision.group))
             .map_or(&choice.refusing, |(_, config)| config);
-        Decision { config, group, credential: &choice.credential, scheme, signing: choice.signing }
+        let (credential, signing) = (&choice.credential, choice.signing);
+        Decision { config, group, credential, scheme, signing, reason }
+    }
+
+    /// The first certificate, in the order of `algorithms.signature`, that the client can verify as a whole; else, since
+    /// the RFC has servers go on with a chain of their choice (RFC 9846 §4.4.2.2), the first whose leaf it can verify.
+    fn choose(&self, offer: &Offer, client: Option<IpAddr>) -> (&Choice, Option<SignatureScheme>, Reason) {
+        let in_chains = offer.schemes_in_chains();
+        // Why the ones before were passed over: the first of these is what people ask for.
+        let mut passed_over: Option<String> = None;
+        let mut chain_unknown = None;
+        for choice in &self.choices {
+            let kind = choice.credential.kind.name();
+            if let Some(only_for) = &choice.only_for
+                && !only_for.meets(offer.server_name.as_deref(), client)
+            {
+                passed_over.get_or_insert_with(|| format!("{kind} is kept to others"));
+                continue;
+            }
+            let Some(signer) = choice.credential.key.key.choose_scheme(&offer.schemes) else {
+                passed_over.get_or_insert_with(|| format!("client lacks {kind}"));
+                continue;
+            };
+            if let Some(missing) = choice.chain_schemes.iter().find(|scheme| !in_chains.contains(scheme)) {
+                let missing = scheme_name(*missing);
+                passed_over.get_or_insert_with(|| format!("client lacks {missing} for the chain of {kind}"));
+                chain_unknown.get_or_insert((choice, signer.scheme()));
+                continue;
+            }
+            let why = passed_over.unwrap_or_else(|| "offered".to_owned());
+            return (choice, Some(signer.scheme()), Reason(format!("{kind}: {why}")));
+        }
+        let why = passed_over.unwrap_or_default();
+        match chain_unknown {
+            Some((choice, scheme)) => {
+                let kind = choice.credential.kind.name();
+                (choice, Some(scheme), Reason(format!("{kind}: nothing better, {why}")))
+            }
+            None => {
+                let for_all = self.choices.iter().find(|choice| choice.only_for.is_none());
+                let choice = for_all.unwrap_or(&self.choices[0]);
+                (choice, None, Reason(format!("{}: nothing fits, {why}", choice.credential.kind.name())))
+            }
+        }
     }
 
     /// The configuration for bytes of which no ClientHello could be made: rustls answers them with the right alert.
