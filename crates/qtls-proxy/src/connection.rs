@@ -1,9 +1,11 @@
 //! One client connection, from being accepted to its end.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use qtls_core::client_hello::Offer;
 use qtls_core::{Error, Fault};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -27,7 +29,9 @@ pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shar
     let local = socket.local_addr().unwrap_or(common.address);
     let deadline = common.limits.handshake_timeout;
     // In a box: its state is large, and gone when the connection idles for hours.
-    let handshake = Box::pin(handshake::accept(socket, &common.endpoint, &common.signing));
+    let reached = Cell::new(0);
+    let decide = |offer: &Offer| common.hosts.decide(offer, Some(client.ip()), &reached);
+    let handshake = Box::pin(handshake::accept(socket, decide, &common.signing));
     let outcome = tokio::select! {
         biased;
         outcome = timeout(deadline, handshake) => outcome.unwrap_or(Err(Failure::Timeout(deadline))),
@@ -46,6 +50,7 @@ pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shar
         resumed = facts.resumed,
         hrr = facts.hello_retry_request,
         certificate = facts.certificate.as_deref().unwrap_or("none"),
+        certificate_reason = facts.reason.as_deref().unwrap_or("none"),
         server_name = facts.server_name.as_deref().unwrap_or("none"),
         alpn = facts.alpn_name().as_deref().unwrap_or("none"),
         client_certificate = !facts.peer_chain.is_empty(),
@@ -53,11 +58,17 @@ pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shar
     );
     let name = common.names.label(facts.server_name.as_deref());
     let post_quantum = facts.post_quantum();
-    let (reason, traffic) = match &shared.service {
+    let (reason, traffic) = match &shared.services[reached.get()] {
         Service::Tcp(upstream) => relay_to(upstream, stream, &shared, &mut shutdown).await,
         Service::Http(service) => {
             let traffic = stream.traffic();
-            let connection = http::Connection { facts: Rc::new(facts), client, local };
+            let connection = http::Connection {
+                facts: Rc::new(facts),
+                client,
+                local,
+                names: common.hosts.names().clone(),
+                host: reached.get(),
+            };
             let end = http::serve(stream.lingering(), connection, service.clone(), shutdown).await;
             (end.reason(), traffic.get())
         }

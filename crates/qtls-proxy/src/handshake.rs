@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qtls_core::client_hello::Offer;
-use qtls_core::endpoint::{ServerEndpoint, Signing};
+use qtls_core::endpoint::{Decision, Signing};
 use qtls_core::error::reason;
 use qtls_core::facts::Facts;
 use qtls_core::{Error, Fault};
@@ -99,8 +99,12 @@ const MAX_CLIENT_HELLO: usize = 0x1_0000 + 1024;
 /// The content type of a handshake record (RFC 9846 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// Does the server's side of a handshake. A refusal has been answered with its alert when this returns.
-pub async fn accept(socket: TcpStream, endpoint: &ServerEndpoint, pool: &SigningPool) -> Result<Established, Failure> {
+/// Does the server's side of a handshake, as `decide` says. A refusal has been answered with its alert when this returns.
+pub async fn accept<'a>(
+    socket: TcpStream,
+    decide: impl FnOnce(&Offer) -> Decision<'a>,
+    pool: &SigningPool,
+) -> Result<Established, Failure> {
     // No buffer before there is something to put into it: a silent connection costs a socket and a timer.
     let mut received = Vec::new();
     let mut acceptor = None;
@@ -153,7 +157,7 @@ pub async fn accept(socket: TcpStream, endpoint: &ServerEndpoint, pool: &Signing
     let offer = Offer::new(&accepted.client_hello(), &received);
     drop(accepted);
 
-    let decision = endpoint.decide(&offer);
+    let decision = decide(&offer);
     let connection = UnbufferedServerConnection::new(decision.config.clone()).map_err(internal)?;
     let mut handshake = Handshake { unread: received, ..Handshake::new(Session::Server(connection)) };
     // The answer to a ClientHello that only asks for another one has no signature in it.
@@ -188,6 +192,7 @@ pub async fn accept(socket: TcpStream, endpoint: &ServerEndpoint, pool: &Signing
     let facts = Facts {
         scheme: if facts.resumed { None } else { decision.scheme },
         certificate: (!facts.resumed).then(|| decision.credential.name.clone()),
+        reason: (!facts.resumed).then(|| decision.reason.to_string()),
         server_name: offer.server_name,
         ..facts
     };

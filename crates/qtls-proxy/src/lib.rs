@@ -4,7 +4,9 @@
 
 pub mod config;
 mod connection;
+pub mod explain;
 pub mod handshake;
+pub mod hosts;
 pub mod http;
 pub mod listen;
 pub mod observe;

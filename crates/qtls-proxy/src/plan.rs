@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use qtls_core::credentials::{Credential, Validity, files};
-use qtls_core::endpoint::{ServerEndpoint, ServerOptions, Signing};
+use qtls_core::endpoint::{OnlyFor, ServerCredential, ServerEndpoint, ServerOptions};
 use qtls_core::policy::{AlgorithmNames, GroupPreference, Mode, Policy};
 use qtls_core::sessions::SessionLimits;
 use qtls_core::verify::{ClientVerifier, TrustAnchors};
 use qtls_core::{Error, Result};
 
-use crate::config::{self, Loaded, Origins, ServerConfig, UpstreamProtocol, VerifyClient};
+use crate::config::{
+    self, Algorithms, Loaded, Origins, ServerCertificates, ServerConfig, ServerTls, UpstreamProtocol, VerifyClient,
+};
+use crate::hosts::{Host, Hosts, Target};
 use crate::upstream::Upstream;
 
 /// What a server does, decided and checked, with nothing opened yet.
@@ -24,26 +27,13 @@ pub struct Plan {
     pub origins: Origins,
     /// The address to listen on.
     pub address: SocketAddr,
-    /// The TLS side.
-    pub endpoint: ServerEndpoint,
-    /// Where the plaintext goes.
-    pub mode: PlanMode,
+    /// The servers behind that address.
+    pub hosts: Hosts,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
     /// What makes a test of the configuration fail, but must not keep a server from starting: a crash would turn an
     /// expired certificate into an outage.
     pub problems: Vec<Error>,
-}
-
-/// Where the plaintext goes.
-#[derive(Debug)]
-pub enum PlanMode {
-    /// To this program itself: the built-in pages.
-    Responder,
-    /// To an HTTP server.
-    Http(Arc<Upstream>),
-    /// To anything, as it comes.
-    Tcp(Arc<Upstream>),
 }
 
 impl Plan {
@@ -52,88 +42,228 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong, with file, line and key.
     pub fn new(loaded: Loaded<ServerConfig>) -> Result<Self> {
-        let Loaded { value: config, mut warnings, origins } = loaded;
-        let policy = Arc::new(policy(&config, &origins)?);
-        warnings.extend(policy.notes.iter().cloned());
+        let Loaded { value: config, warnings, origins } = loaded;
+        let mut planner = Planner { origins: &origins, warnings, problems: Vec::new() };
+        let top = planner.host(&Section {
+            prefix: String::new(),
+            name: None,
+            certificates: &config.certificates,
+            tls: &config.tls,
+            algorithms: &config.algorithms,
+            upstream: config.upstream.as_ref(),
+        })?;
+        let virtual_hosts = config
+            .virtual_hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| {
+                let section = Section {
+                    prefix: format!("virtual_hosts[{index}]."),
+                    name: host.names.first().map(config::HostName::as_str),
+                    certificates: &host.certificates,
+                    tls: &host.tls,
+                    algorithms: &host.algorithms,
+                    upstream: host.upstream.as_ref(),
+                };
+                Ok((host.names.clone(), planner.host(&section)?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let Planner { warnings, problems, .. } = planner;
+        let address = SocketAddr::new(config.server.listen_address, config.server.listen_port);
+        Ok(Self { hosts: Hosts::new(top, virtual_hosts), config, origins, address, warnings, problems })
+    }
 
-        let credential = credential(&config, &origins)?;
-        let now = SystemTime::now();
-        let problems = match credential.validity(now) {
-            Validity::Valid { .. } => Vec::new(),
-            validity => vec![
-                origins
-                    .locate(
-                        "certificates.server_cert",
-                        Error::certificate(format!("the chain in {} is {validity}", credential.origin)),
-                    )
-                    .hint("clients refuse it: renew the certificate, and check this host's clock"),
-            ],
-        };
-        let mode = match &config.upstream {
-            None => PlanMode::Responder,
+    /// What is served, a line for each host, for the log at start and for `--test-config`.
+    pub fn summary(&self) -> Vec<String> {
+        let names = self.config.virtual_hosts.iter().map(|host| {
+            let names: Vec<_> = host.names.iter().map(config::HostName::as_str).collect();
+            names.join(", ")
+        });
+        let names = std::iter::once(self.address.to_string()).chain(names);
+        names.zip(self.hosts.iter()).map(|(name, host)| format!("{name} → {}", describe(host))).collect()
+    }
+}
+
+fn describe(host: &Host) -> String {
+    let target = match &host.target {
+        Target::Responder => "the built-in page".to_owned(),
+        Target::Http(upstream) => format!("http upstream {upstream}"),
+        Target::Tcp(upstream) => format!("tcp upstream {upstream}"),
+    };
+    let certificates: Vec<_> =
+        host.endpoint.credentials().map(|credential| format!("{} ({})", credential.name, credential.kind)).collect();
+    format!(
+        "{target}; groups: {}; certificate{}: {}",
+        host.endpoint.policy().group_names(),
+        if certificates.len() > 1 { "s" } else { "" },
+        certificates.join(", ")
+    )
+}
+
+/// One host's part of the configuration.
+struct Section<'a> {
+    /// What stands before `certificates.server_cert` and the like in messages.
+    prefix: String,
+    /// Its first name; `None` at the top.
+    name: Option<&'a str>,
+    certificates: &'a ServerCertificates,
+    tls: &'a ServerTls,
+    algorithms: &'a Algorithms,
+    upstream: Option<&'a config::Upstream>,
+}
+
+impl Section<'_> {
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Which host a sentence is about, where there are several.
+    fn about(&self, sentence: &str) -> String {
+        self.name.map_or_else(|| sentence.to_owned(), |name| format!("{name}: {sentence}"))
+    }
+}
+
+struct Planner<'a> {
+    origins: &'a Origins,
+    warnings: Vec<String>,
+    problems: Vec<Error>,
+}
+
+impl Planner<'_> {
+    fn host(&mut self, section: &Section<'_>) -> Result<Host> {
+        let policy = Arc::new(self.policy(section)?);
+        for note in &policy.notes {
+            let note = section.about(note);
+            // What a virtual host has from the top is told once.
+            if !self.warnings.iter().any(|told| note.ends_with(told.as_str())) {
+                self.warnings.push(note);
+            }
+        }
+        let credentials = self.credentials(section)?;
+        let target = match section.upstream {
+            None => Target::Responder,
             Some(upstream) => {
                 let target = Arc::new(Upstream::new(upstream));
                 match upstream.protocol {
-                    UpstreamProtocol::Http => PlanMode::Http(target),
-                    UpstreamProtocol::Tcp => PlanMode::Tcp(target),
+                    UpstreamProtocol::Http => Target::Http(target),
+                    UpstreamProtocol::Tcp => Target::Tcp(target),
                 }
             }
         };
-        let alpn = match mode {
-            PlanMode::Responder | PlanMode::Http(_) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        let alpn = match target {
+            Target::Responder | Target::Http(_) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             // What is spoken inside isn't known here: nothing is promised about it.
-            PlanMode::Tcp(_) => Vec::new(),
+            Target::Tcp(_) => Vec::new(),
         };
-        let signing = Signing::of(credential.kind);
         let endpoint = ServerEndpoint::new(ServerOptions {
-            client_verifier: client_verifier(&config, &origins, &policy)?,
+            client_verifier: self.client_verifier(section, &policy)?,
             policy,
-            credentials: vec![(credential, signing)],
+            credentials,
             sessions: SessionLimits {
-                timeout: config.tls.session_timeout,
-                capacity: usize::try_from(config.tls.session_cache_size).unwrap_or(usize::MAX),
+                timeout: section.tls.session_timeout,
+                capacity: usize::try_from(section.tls.session_cache_size).unwrap_or(usize::MAX),
             },
             alpn,
         })
-        .map_err(|error| origins.locate("certificates.server_cert", error.nested()))?;
-        let address = SocketAddr::new(config.server.listen_address, config.server.listen_port);
-        Ok(Self { config, origins, address, endpoint, mode, warnings, problems })
+        .map_err(|error| self.origins.locate(&section.key("certificates.server_cert"), error.nested()))?;
+        self.warnings.extend(endpoint.never_chosen().iter().map(|sentence| section.about(sentence)));
+        if !matches!(target, Target::Tcp(_))
+            && let Some(credential) = endpoint.preferred().filter(|credential| credential.kind.is_post_quantum())
+        {
+            self.warnings.push(section.about(&format!(
+                "browsers are given the certificate {} ({}), since they offer its algorithm, and refuse it, since they \
+                 trust no such root unless told to; put another algorithm before it in algorithms.signature, or keep it to \
+                 its clients with `only_for`",
+                credential.name, credential.kind
+            )));
+        }
+        Ok(Host { endpoint, target })
     }
 
-    /// One line about what is served, for the log at start and for `--test-config`.
-    pub fn summary(&self) -> String {
-        let target = match &self.mode {
-            PlanMode::Responder => "the built-in page".to_owned(),
-            PlanMode::Http(upstream) => format!("http upstream {upstream}"),
-            PlanMode::Tcp(upstream) => format!("tcp upstream {upstream}"),
+    fn policy(&self, section: &Section<'_>) -> Result<Policy> {
+        let preference = match section.tls.group_preference {
+            config::GroupPreference::PostQuantum => GroupPreference::PostQuantum,
+            config::GroupPreference::Strict => GroupPreference::Strict,
+            config::GroupPreference::Client => GroupPreference::Client,
         };
-        let certificates: Vec<_> = self
-            .endpoint
-            .credentials()
-            .map(|credential| format!("{} ({})", credential.name, credential.kind))
-            .collect();
-        format!(
-            "{} → {target}; groups: {}; certificate: {}",
-            self.address,
-            self.endpoint.policy().group_names(),
-            certificates.join(", ")
-        )
+        let mode = Mode::new(section.tls.hybrid_mode, section.tls.pqc_only);
+        Policy::resolve(mode, preference, &algorithm_names(section.algorithms))
+            .map_err(|error| located_under(self.origins, &section.prefix, error))
     }
-}
 
-/// The policy of a server's configuration.
-fn policy(config: &ServerConfig, origins: &Origins) -> Result<Policy> {
-    let preference = match config.tls.group_preference {
-        config::GroupPreference::PostQuantum => GroupPreference::PostQuantum,
-        config::GroupPreference::Strict => GroupPreference::Strict,
-        config::GroupPreference::Client => GroupPreference::Client,
-    };
-    let mode = Mode::new(config.tls.hybrid_mode, config.tls.pqc_only);
-    Policy::resolve(mode, preference, &algorithm_names(&config.algorithms)).map_err(|error| located(origins, error))
+    fn credentials(&mut self, section: &Section<'_>) -> Result<Vec<ServerCredential>> {
+        let certificates = section.certificates;
+        let (cert, key) = (section.key("certificates.server_cert"), section.key("certificates.server_key"));
+        let by_default = !self.origins.is_set(&cert) && !self.origins.is_set(&key);
+        if by_default && !files::resolve(&certificates.server_cert).exists() {
+            let message =
+                format!("no certificate is configured, and there is no {}", certificates.server_cert.display());
+            return Err(self.origins.error(&cert, message).hint(
+                "give a configuration (--config FILE, or /etc/qtls/config/server.json), or put server-cert.pem and \
+                 server-key.pem into /etc/qtls/certs; `qtls quickstart` makes both",
+            ));
+        }
+        let first = credential_from_files(
+            self.origins,
+            (&cert, &certificates.server_cert),
+            (&key, &certificates.server_key),
+        )?;
+        self.judge(&cert, &first);
+        let mut credentials = vec![ServerCredential::new(first)];
+        for (index, additional) in certificates.additional.iter().enumerate() {
+            let key = |name: &str| section.key(&format!("certificates.additional[{index}].{name}"));
+            let credential =
+                credential_from_files(self.origins, (&key("cert"), &additional.cert), (&key("key"), &additional.key))?;
+            self.judge(&key("cert"), &credential);
+            let only_for = additional.only_for.as_ref().map(|only_for| OnlyFor {
+                names: only_for.names.iter().map(|name| name.as_str().to_owned()).collect(),
+                networks: only_for.networks.clone(),
+            });
+            if only_for == Some(OnlyFor::default()) {
+                return Err(self
+                    .origins
+                    .error(&key("only_for"), "keeps the certificate to nobody")
+                    .hint("give it `names` or `networks`, or remove it"));
+            }
+            credentials.push(ServerCredential { only_for, ..ServerCredential::new(credential) });
+        }
+        Ok(credentials)
+    }
+
+    fn judge(&mut self, key: &str, credential: &Credential) {
+        let validity = credential.validity(SystemTime::now());
+        if !matches!(validity, Validity::Valid { .. }) {
+            let error = Error::certificate(format!("the chain in {} is {validity}", credential.origin));
+            self.problems.push(
+                self.origins
+                    .locate(key, error)
+                    .hint("clients refuse it: renew the certificate, and check this host's clock"),
+            );
+        }
+    }
+
+    fn client_verifier(&self, section: &Section<'_>, policy: &Arc<Policy>) -> Result<Option<Arc<ClientVerifier>>> {
+        let mandatory = match section.certificates.verify_client {
+            VerifyClient::No => return Ok(None),
+            VerifyClient::Optional => false,
+            VerifyClient::Required => true,
+        };
+        let key = section.key("certificates.ca_bundle");
+        let bundle = section
+            .certificates
+            .ca_bundle
+            .as_deref()
+            .ok_or_else(|| self.origins.error(&key, "verify_client needs a bundle of CA certificates"))?;
+        let roots = files::roots(bundle).map_err(|error| self.origins.locate(&key, error.nested()))?;
+        let depth = usize::from(section.certificates.verify_depth);
+        let anchors = TrustAnchors::new(roots, Some(depth), policy.clone())
+            .map_err(|error| self.origins.locate(&key, error.at(bundle.display()).nested()))?;
+        Ok(Some(ClientVerifier::new(anchors, mandatory)))
+    }
 }
 
 /// The lists of names, as the policy takes them.
-pub fn algorithm_names(algorithms: &config::Algorithms) -> AlgorithmNames {
+pub fn algorithm_names(algorithms: &Algorithms) -> AlgorithmNames {
     AlgorithmNames {
         kem: algorithms.kem.clone(),
         signature: algorithms.signature.clone(),
@@ -144,8 +274,12 @@ pub fn algorithm_names(algorithms: &config::Algorithms) -> AlgorithmNames {
 
 /// Adds the place of the key that an error of the policy names.
 pub fn located(origins: &Origins, error: Error) -> Error {
-    match error.key_path().map(str::to_owned) {
-        Some(key) => origins.locate(&key, error),
+    located_under(origins, "", error)
+}
+
+fn located_under(origins: &Origins, prefix: &str, error: Error) -> Error {
+    match error.key_path().map(|key| format!("{prefix}{key}")) {
+        Some(key) => origins.locate(&key, error.rekeyed(&key)),
         None => error,
     }
 }
@@ -156,46 +290,4 @@ pub fn credential_from_files(origins: &Origins, cert: (&str, &Path), key: (&str,
         let about_the_key = error.place().is_some_and(|place| Path::new(place) == files::resolve(key.1));
         origins.locate(if about_the_key { key.0 } else { cert.0 }, error.nested())
     })
-}
-
-fn credential(config: &ServerConfig, origins: &Origins) -> Result<Credential> {
-    const CERT: &str = "certificates.server_cert";
-    const KEY: &str = "certificates.server_key";
-    let certificates = &config.certificates;
-    let by_default = !origins.is_set(CERT) && !origins.is_set(KEY);
-    if by_default && !files::resolve(&certificates.server_cert).exists() {
-        return Err(origins
-            .error(
-                CERT,
-                format!("no certificate is configured, and there is no {}", certificates.server_cert.display()),
-            )
-            .hint(
-                "give a configuration (--config FILE, or /etc/qtls/config/server.json), or put server-cert.pem and \
-             server-key.pem into /etc/qtls/certs; `qtls quickstart` makes both",
-            ));
-    }
-    credential_from_files(origins, (CERT, &certificates.server_cert), (KEY, &certificates.server_key))
-}
-
-fn client_verifier(
-    config: &ServerConfig,
-    origins: &Origins,
-    policy: &Arc<Policy>,
-) -> Result<Option<Arc<ClientVerifier>>> {
-    let mandatory = match config.certificates.verify_client {
-        VerifyClient::No => return Ok(None),
-        VerifyClient::Optional => false,
-        VerifyClient::Required => true,
-    };
-    const KEY: &str = "certificates.ca_bundle";
-    let bundle = config
-        .certificates
-        .ca_bundle
-        .as_deref()
-        .ok_or_else(|| origins.error(KEY, "verify_client needs a bundle of CA certificates"))?;
-    let roots = files::roots(bundle).map_err(|error| origins.locate(KEY, error.nested()))?;
-    let depth = usize::from(config.certificates.verify_depth);
-    let anchors = TrustAnchors::new(roots, Some(depth), policy.clone())
-        .map_err(|error| origins.locate(KEY, error.at(bundle.display()).nested()))?;
-    Ok(Some(ClientVerifier::new(anchors, mandatory)))
 }

@@ -21,7 +21,8 @@ use crate::http;
 use crate::listen;
 use crate::observe::exposition;
 use crate::observe::metrics::Metrics;
-use crate::plan::{Plan, PlanMode};
+use crate::hosts::Target;
+use crate::plan::Plan;
 use crate::shutdown::{Conductor, Phase};
 use crate::signing::SigningPool;
 use crate::worker::{self, Common, ServerNames, Service};
@@ -60,7 +61,7 @@ impl Server {
             None => None,
         };
         let metrics = Arc::new(Metrics::new()?);
-        for credential in plan.endpoint.credentials() {
+        for credential in plan.hosts.iter().flat_map(|host| host.endpoint.credentials()) {
             metrics.certificate(credential);
         }
         Ok(Self { listeners, metrics_listener, metrics, plan })
@@ -72,15 +73,15 @@ impl Server {
     /// A thread or a runtime can't be started, or a worker died.
     pub fn run(self) -> Result<()> {
         let Self { listeners, metrics_listener, metrics, plan } = self;
-        let Plan { config, address, endpoint, mode, .. } = plan;
-        raise_descriptor_limit(config.server.max_connections, !matches!(mode, PlanMode::Responder));
+        let Plan { config, address, hosts, .. } = plan;
+        let passed_on = hosts.iter().any(|host| !matches!(host.target, Target::Responder));
+        raise_descriptor_limit(config.server.max_connections, passed_on);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(os)?;
         let conductor = Conductor::new();
-        let mode = Arc::new(mode);
         let common = Arc::new(Common {
             address,
-            names: ServerNames::of(&endpoint),
-            endpoint,
+            names: ServerNames::of(&hosts),
+            hosts,
             signing: SigningPool::new(SIGNING_THREADS).map_err(os)?,
             metrics: metrics.clone(),
             places: Semaphore::new(usize::try_from(config.server.max_connections).unwrap_or(Semaphore::MAX_PERMITS)),
@@ -91,14 +92,13 @@ impl Server {
             .into_iter()
             .enumerate()
             .map(|(index, listener)| {
-                let (common, mode, shutdown, ended) = (common.clone(), mode.clone(), conductor.watch(), ended.clone());
+                let (common, shutdown, ended) = (common.clone(), conductor.watch(), ended.clone());
                 thread::Builder::new()
                     .name(format!("qtls-worker-{index}"))
                     .spawn(move || {
                         // Tells the main thread also where the worker panicked.
                         let _ended = Ended(ended);
-                        let service = || service(&mode, &common);
-                        worker::run(listener, common.clone(), service, shutdown)
+                        worker::run(listener, common.clone(), || services(&common), shutdown)
                     })
                     .map_err(os)
             })
@@ -170,16 +170,16 @@ fn finish(workers: Vec<JoinHandle<Result<()>>>, mut outcome: Result<()>) -> Resu
     outcome
 }
 
-fn service(mode: &PlanMode, common: &Arc<Common>) -> Service {
+fn services(common: &Arc<Common>) -> Vec<Service> {
     let idle = common.limits.idle_timeout;
-    match mode {
-        PlanMode::Responder => Service::Http(Rc::new(http::Service::responder(idle))),
-        PlanMode::Http(upstream) => {
-            let observer = common.metrics.clone();
-            Service::Http(Rc::new(http::Service::proxy(upstream.clone(), idle, observer)))
+    let service = |target: &Target| match target {
+        Target::Responder => Service::Http(Rc::new(http::Service::responder(idle))),
+        Target::Http(upstream) => {
+            Service::Http(Rc::new(http::Service::proxy(upstream.clone(), idle, common.metrics.clone())))
         }
-        PlanMode::Tcp(upstream) => Service::Tcp(upstream.clone()),
-    }
+        Target::Tcp(upstream) => Service::Tcp(upstream.clone()),
+    };
+    common.hosts.iter().map(|host| service(&host.target)).collect()
 }
 
 /// Each connection takes a descriptor, and one more where it is passed on.

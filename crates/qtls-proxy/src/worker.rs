@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qtls_core::endpoint::ServerEndpoint;
 use qtls_core::{Error, Result};
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, Semaphore};
@@ -16,6 +15,7 @@ use tracing::error;
 
 use crate::config::Limits;
 use crate::connection;
+use crate::hosts::Hosts;
 use crate::http;
 use crate::observe::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
@@ -26,7 +26,7 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) address: SocketAddr,
-    pub(crate) endpoint: ServerEndpoint,
+    pub(crate) hosts: Hosts,
     pub(crate) signing: SigningPool,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
@@ -38,7 +38,8 @@ pub(crate) struct Common {
 /// What the connections of one worker share.
 pub(crate) struct Shared {
     pub(crate) common: Arc<Common>,
-    pub(crate) service: Service,
+    /// By the index of the host.
+    pub(crate) services: Vec<Service>,
 }
 
 /// What is done with plaintext.
@@ -52,9 +53,10 @@ pub(crate) enum Service {
 pub(crate) struct ServerNames(Vec<String>);
 
 impl ServerNames {
-    pub(crate) fn of(endpoint: &ServerEndpoint) -> Self {
-        let mut names: Vec<_> = endpoint
-            .credentials()
+    pub(crate) fn of(hosts: &Hosts) -> Self {
+        let mut names: Vec<_> = hosts
+            .iter()
+            .flat_map(|host| host.endpoint.credentials())
             .flat_map(|credential| &credential.dns_names)
             .map(|name| name.to_ascii_lowercase())
             .collect();
@@ -83,7 +85,7 @@ impl ServerNames {
 pub(crate) fn run(
     listener: TcpListener,
     common: Arc<Common>,
-    service: impl FnOnce() -> Service,
+    services: impl FnOnce() -> Vec<Service>,
     shutdown: Shutdown,
 ) -> Result<()> {
     let runtime = Builder::new_current_thread()
@@ -93,7 +95,7 @@ pub(crate) fn run(
     LocalSet::new().block_on(&runtime, async {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| Error::internal(format!("a worker can't listen: {error}")))?;
-        let shared = Rc::new(Shared { common, service: service() });
+        let shared = Rc::new(Shared { common, services: services() });
         accept(listener, shared, shutdown).await;
         Ok(())
     })

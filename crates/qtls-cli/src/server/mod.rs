@@ -83,7 +83,9 @@ fn serve(loaded: Loaded<ServerConfig>) -> Result<()> {
     for problem in &plan.problems {
         warn!("{}", problem.one_line());
     }
-    info!("{}", plan.summary());
+    for line in plan.summary() {
+        info!("{line}");
+    }
     Server::bind(plan)?.run()
 }
 
@@ -95,7 +97,7 @@ fn test(loaded: Loaded<ServerConfig>) -> Result<()> {
     logs::check(&plan.config.logging).map_err(|error| plan.origins.locate("logging.file", error))?;
     match plan.problems.first() {
         Some(problem) => Err(problem.clone()),
-        None => ui::print(&mut io::stdout().lock(), &format!("the configuration is good: {}\n", plan.summary())),
+        None => ui::print(&mut io::stdout().lock(), &format!("the configuration is good: {}\n", plan.summary().join("\n  "))),
     }
 }
 

@@ -46,6 +46,13 @@ impl KeyKind {
     }
 }
 
+impl KeyKind {
+    /// Whether signatures by this key withstand a quantum computer.
+    pub const fn is_post_quantum(self) -> bool {
+        matches!(self, Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87)
+    }
+}
+
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -237,6 +237,11 @@ impl ServerEndpoint {
         self.choices.iter().map(|choice| &choice.credential)
     }
 
+    /// The certificate that a client gets who takes any.
+    pub fn preferred(&self) -> Option<&Credential> {
+        self.choices.iter().find(|choice| choice.only_for.is_none()).map(|choice| &choice.credential)
+    }
+
     /// The names of certificates that no client can ever be given, each with the reason.
     pub fn never_chosen(&self) -> Vec<String> {
         let mut never = Vec::new();

@@ -89,6 +89,13 @@ impl Error {
         self
     }
 
+    /// Names another configuration key than before.
+    #[must_use]
+    pub fn rekeyed(mut self, key: impl fmt::Display) -> Self {
+        self.key = Some(key.to_string());
+        self
+    }
+
     /// Says the way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -21,8 +21,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::ACCEPT;
-use http::{Request, Response};
+use http::header::{ACCEPT, HOST};
+use http::uri::Authority;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -32,6 +33,7 @@ use qtls_core::facts::Facts;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::hosts::Names;
 use crate::shutdown::Shutdown;
 use crate::upstream::Upstream;
 use activity::{Activity, Exchange, Limits, Overdue};
@@ -62,6 +64,10 @@ pub struct Connection {
     pub client: SocketAddr,
     /// The address that the client connected to.
     pub local: SocketAddr,
+    /// Which names belong to which virtual host.
+    pub names: Arc<Names>,
+    /// The virtual host that the handshake was for.
+    pub host: usize,
 }
 
 /// Where errors of upstream servers are counted.
@@ -282,12 +288,44 @@ impl Server {
             const AMBIGUOUS: Refusal = Refusal::bad_request("a request has either Content-Length or Transfer-Encoding");
             return AMBIGUOUS.into_response(request.method(), request.headers().get(ACCEPT), exchange);
         }
+        if self.is_misdirected(&request) {
+            return MISDIRECTED.into_response(request.method(), request.headers().get(ACCEPT), exchange);
+        }
         match &self.service.answers {
             Answers::Pages => responder::respond(&self.visitor.connection.facts, &request, exchange),
             Answers::Proxy(proxy) => proxy.forward(&self.visitor, request, exchange).await,
         }
     }
 }
+
+impl Server {
+    /// Whether the request is for another virtual host than the handshake was: behind one host's policy and client
+    /// authentication, another's must not be reached (RFC 9110 §15.5.20).
+    fn is_misdirected<B>(&self, request: &Request<B>) -> bool {
+        let Connection { names, host, .. } = &self.visitor.connection;
+        if names.is_empty() {
+            return false;
+        }
+        let named = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
+        let asked = request.uri().authority().map(Authority::as_str).into_iter().chain(named);
+        asked.into_iter().any(|authority| names.host_of(Some(host_of(authority))) != *host)
+    }
+}
+
+/// The host of `host:port`, where the port may be missing.
+fn host_of(authority: &str) -> &str {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((name, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+const MISDIRECTED: Refusal = Refusal::new(
+    StatusCode::MISDIRECTED_REQUEST,
+    "this connection was made for another host: connect to the one that the request is for",
+);
 
 /// Runs what hyper does apart from a connection, which is each request of HTTP/2, on the same thread.
 #[derive(Clone, Copy, Debug)]

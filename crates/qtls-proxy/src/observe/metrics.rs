@@ -25,6 +25,7 @@ pub struct Metrics {
     connections: IntCounter,
     silent: IntCounter,
     bytes: IntCounterVec,
+    selected: IntCounterVec,
     expiry: IntGaugeVec,
     upstream_errors: IntCounterVec,
 }
@@ -86,6 +87,11 @@ impl Metrics {
                 "Bytes of plaintext carried, by whether the key exchange was post-quantum.",
                 &["direction", "pq", "server_name"],
             )?,
+            selected: counters(
+                "qtls_certificate_selected_total",
+                "Completed full handshakes, by the certificate that was chosen and the reason for it.",
+                &["certificate", "reason"],
+            )?,
             expiry: register(
                 &registry,
                 IntGaugeVec::new(
@@ -133,6 +139,9 @@ impl Metrics {
                 flag(facts.hello_retry_request),
             ])
             .inc();
+        if let (Some(certificate), Some(reason)) = (&facts.certificate, &facts.reason) {
+            self.selected.with_label_values(&[certificate.as_str(), reason.as_str()]).inc();
+        }
         self.seconds.observe(after.as_secs_f64());
     }
 
