@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qtls_core::Error;
-use qtls_core::endpoint::{ServerEndpoint, ServerOptions, Signing};
+use qtls_core::endpoint::{ServerCredential, ServerEndpoint, ServerOptions, Signing};
 use qtls_core::facts::Facts;
 use qtls_core::policy::{KeyAlgorithm, Policy};
 use qtls_core::sessions::SessionLimits;
@@ -203,10 +203,11 @@ fn sessions_resume_and_a_resumed_one_names_no_certificate() {
         let endpoint = |sessions| {
             ServerEndpoint::new(ServerOptions {
                 policy: policy.clone(),
-                credentials: vec![(
-                    ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256),
-                    Signing::Inline,
-                )],
+                credentials: vec![ServerCredential::new(ca.credential(
+                    Profile::Server,
+                    "a.example",
+                    KeyAlgorithm::EcdsaP256,
+                ))],
                 client_verifier: None,
                 sessions,
                 alpn: Vec::new(),
@@ -262,7 +263,7 @@ fn a_client_hello_in_single_bytes_and_in_small_records_is_one_client_hello() {
                 drop(near);
                 header
             };
-            let (header, outcome) = tokio::join!(writing, accept(far, &endpoint, &pool));
+            let (header, outcome) = tokio::join!(writing, accept(far, |offer| endpoint.decide(offer, None), &pool));
             assert_eq!((header[0], header[5]), (22, 2), "a ServerHello");
             assert_eq!(outcome.unwrap_err().reason(), "closed");
         }
@@ -280,7 +281,7 @@ async fn answer(endpoint: &ServerEndpoint, bytes: &[u8]) -> (Vec<u8>, &'static s
         near.read_to_end(&mut answer).await.unwrap();
         answer
     };
-    let (answer, outcome) = tokio::join!(talking, accept(far, endpoint, &pool));
+    let (answer, outcome) = tokio::join!(talking, accept(far, |offer| endpoint.decide(offer, None), &pool));
     (answer, outcome.unwrap_err().reason())
 }
 

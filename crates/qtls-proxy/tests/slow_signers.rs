@@ -121,7 +121,7 @@ fn handshakes_complete_while_every_slow_signer_is_stuck() {
             slow_ones.push(spawn_local(async move {
                 let (client, server) = tokio::join!(
                     handshake::connect(near, config, name("a.example")),
-                    handshake::accept(far, &slow, &pool)
+                    handshake::accept(far, |offer| slow.decide(offer, None), &pool)
                 );
                 (client.unwrap().facts, server.unwrap().facts)
             }));
@@ -133,7 +133,7 @@ fn handshakes_complete_while_every_slow_signer_is_stuck() {
             let (near, far) = sockets().await;
             let (client, server) = tokio::join!(
                 handshake::connect(near, config.clone(), name("a.example")),
-                handshake::accept(far, &fast, &pool)
+                handshake::accept(far, |offer| fast.decide(offer, None), &pool)
             );
             client.unwrap();
             assert_eq!(server.unwrap().facts.group_name(), "X25519MLKEM768");
@@ -175,7 +175,7 @@ fn a_signer_of_25_ms_leaves_the_others_their_latency() {
                 let start = Instant::now();
                 let (client, server) = tokio::join!(
                     handshake::connect(near, config, name("a.example")),
-                    handshake::accept(far, &endpoint, &pool)
+                    handshake::accept(far, |offer| endpoint.decide(offer, None), &pool)
                 );
                 client.unwrap();
                 server.unwrap();

@@ -97,7 +97,10 @@ fn test(loaded: Loaded<ServerConfig>) -> Result<()> {
     logs::check(&plan.config.logging).map_err(|error| plan.origins.locate("logging.file", error))?;
     match plan.problems.first() {
         Some(problem) => Err(problem.clone()),
-        None => ui::print(&mut io::stdout().lock(), &format!("the configuration is good: {}\n", plan.summary().join("\n  "))),
+        None => ui::print(
+            &mut io::stdout().lock(),
+            &format!("the configuration is good: {}\n", plan.summary().join("\n  ")),
+        ),
     }
 }
 

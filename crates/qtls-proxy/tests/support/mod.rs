@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use qtls_core::credentials::{Credential, generate, signing_key};
-use qtls_core::endpoint::{ServerEndpoint, ServerOptions, ServerTrust, Signing, client_config};
+use qtls_core::endpoint::{ServerCredential, ServerEndpoint, ServerOptions, ServerTrust, Signing, client_config};
 use qtls_core::policy::{AlgorithmNames, GroupPreference, KeyAlgorithm, Mode, Policy};
 use qtls_core::sessions::SessionLimits;
 use qtls_core::verify::{ClientVerifier, TrustAnchors};
@@ -101,7 +101,7 @@ pub fn endpoint(
     Arc::new(
         ServerEndpoint::new(ServerOptions {
             policy: policy.clone(),
-            credentials: vec![(credential, signing)],
+            credentials: vec![ServerCredential { signing, ..ServerCredential::new(credential) }],
             client_verifier,
             sessions,
             alpn: Vec::new(),
@@ -139,7 +139,7 @@ pub async fn handshake(
     let pool = pool();
     tokio::join!(
         handshake::connect(client, config.clone(), name("a.example")),
-        handshake::accept(server, endpoint, &pool)
+        handshake::accept(server, |offer| endpoint.decide(offer, None), &pool)
     )
 }
 

@@ -95,7 +95,8 @@ impl Front {
     pub(super) fn connect_as(&self, facts: Facts) -> (DuplexStream, JoinHandle<End>) {
         let (client, server) = tokio::io::duplex(PIPE);
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));
-        let connection = Connection { facts: Rc::new(facts), client: self.client, local };
+        let connection =
+            Connection { facts: Rc::new(facts), client: self.client, local, names: Arc::default(), host: 0 };
         let serving = spawn_local(serve(server, connection, self.service.clone(), self.conductor.watch()));
         (client, serving)
     }
