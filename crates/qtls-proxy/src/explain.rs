@@ -38,13 +38,19 @@ pub struct Explanation {
     pub reason: String,
 }
 
-/// Explains what `plan` would do for a ClientHello, coming from `client` if that is known.
+/// Explains what `plan` would do for a ClientHello, coming from `client` if that is known, and asking for `server_name`
+/// instead of the name in it if that is given.
 ///
 /// `hello` is what the client sends first, as TLS records, or the handshake message alone.
 ///
 /// # Errors
 /// These bytes are no ClientHello.
-pub fn explain(plan: &Plan, hello: &[u8], client: Option<IpAddr>) -> Result<Explanation> {
+pub fn explain(
+    plan: &Plan,
+    hello: &[u8],
+    server_name: Option<&str>,
+    client: Option<IpAddr>,
+) -> Result<Explanation> {
     let records = match hello.first() {
         // A bare handshake message.
         Some(1) => hello
@@ -73,7 +79,10 @@ pub fn explain(plan: &Plan, hello: &[u8], client: Option<IpAddr>) -> Result<Expl
             }
         }
     };
-    let offer = Offer::new(&accepted.client_hello(), &records);
+    let mut offer = Offer::new(&accepted.client_hello(), &records);
+    if let Some(name) = server_name {
+        offer.server_name = Some(name.to_owned());
+    }
     let reached = Cell::new(0);
     let decision = plan.hosts.decide(&offer, client, &reached);
     let name = |code_point: &u16| qtls_core::policy::group_name(*code_point);

@@ -249,7 +249,7 @@ mod hosts {
     fn a_name_decides_on_certificates_policy_and_upstream() {
         let files = &*FILES;
         let plan = files.plan(MIXED).unwrap();
-        let get = |name: &str| explain(&plan, &hello(name), None).unwrap();
+        let get = |name: &str| explain(&plan, &hello(name), None, None).unwrap();
 
         let top = get("other.example");
         assert_eq!((top.virtual_host, top.certificate.as_str()), (None, "server-cert-ecdsa-p384"));
@@ -318,12 +318,12 @@ mod hosts {
         let files = &*FILES;
         let plan = files.plan(MIXED).unwrap();
         let whole = hello("a.example");
-        let error = explain(&plan, &whole[..100], None).unwrap_err();
+        let error = explain(&plan, &whole[..100], None, None).unwrap_err();
         assert_eq!(error.message(), "the ClientHello is incomplete");
-        assert!(explain(&plan, b"GET / HTTP/1.1", None).unwrap_err().message().starts_with("this is no ClientHello"));
+        assert!(explain(&plan, b"GET / HTTP/1.1", None, None).unwrap_err().message().starts_with("this is no ClientHello"));
         assert_eq!(
-            explain(&plan, &whole[5..], None).unwrap(),
-            explain(&plan, &whole, None).unwrap(),
+            explain(&plan, &whole[5..], None, None).unwrap(),
+            explain(&plan, &whole, None, None).unwrap(),
             "with or without records"
         );
     }

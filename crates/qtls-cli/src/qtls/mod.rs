@@ -1,5 +1,7 @@
 //! `qtls`, the operator's tool: one module a command.
 
+mod clients;
+mod explain;
 mod quickstart;
 
 use std::io::{self, Write};
@@ -29,11 +31,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Quickstart(quickstart::Arguments),
+    Explain(explain::Arguments),
 }
 
 fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     match &arguments.command {
         Command::Quickstart(arguments) => quickstart::run(arguments, out),
+        Command::Explain(arguments) => explain::run(arguments, out),
     }
 }
 
