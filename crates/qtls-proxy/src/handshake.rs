@@ -205,7 +205,9 @@ pub async fn connect(
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
 ) -> Result<Established, Failure> {
-    let name = config.enable_sni.then(|| server_name.to_str().into_owned());
+    // An address is never sent (RFC 6066, section 3).
+    let is_sent = config.enable_sni && matches!(server_name, ServerName::DnsName(_));
+    let name = is_sent.then(|| server_name.to_str().into_owned());
     let connection = UnbufferedClientConnection::new(config, server_name).map_err(internal)?;
     let mut handshake = Handshake::new(Session::Client(connection));
     loop {
