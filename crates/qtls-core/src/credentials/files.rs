@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::{Credential, Passphrase, Source, certificates};
+use super::{Credential, Passphrase, Source, certificates, private_key};
+use crate::verify::Crl;
 use crate::{Error, Result};
 
 /// The largest file that is read, in octets: room for a bundle of every public root, ten times over.
@@ -137,8 +138,55 @@ pub fn anchors(path: &Path) -> Result<Anchors> {
     Ok(found)
 }
 
+/// CRLs from files and directories, and what was skipped on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Crls {
+    /// The CRLs.
+    pub crls: Vec<Crl>,
+    /// One sentence about each file of a directory that holds no CRL.
+    pub warnings: Vec<String>,
+}
+
+/// The CRLs (PEM or DER) in files and in the files of directories.
+///
+/// A file must hold a usable CRL. In a directory a file without one is skipped with a warning, but a file that holds
+/// an unusable CRL or can't be read is an error: what it revokes must not be forgotten in silence. A directory may be
+/// empty; what that means is [`Revocation`](crate::verify::Revocation)'s to say.
+pub fn crls<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Crls> {
+    let mut found = Crls::default();
+    for path in paths {
+        let path = path.as_ref();
+        if !path.is_dir() {
+            found.crls.extend(crls_in(path)?);
+            continue;
+        }
+        for file in entries(path)? {
+            if is_crl(&read(&file)?) {
+                found.crls.extend(crls_in(&file)?);
+            } else {
+                found.warnings.push(format!("skipped: {}: holds no CRL", file.display()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn crls_in(path: &Path) -> Result<Vec<Crl>> {
+    Crl::parse(Source { origin: &path.to_string_lossy(), bytes: &read(path)? })
+}
+
+/// Certificates and keys are commonly kept beside CRLs; a damaged CRL must not pass for one of them.
+fn is_crl(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
+    if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        return true;
+    }
+    let source = Source { origin: "", bytes };
+    bytes.first() == Some(&0x30) && certificates(source).is_err() && private_key(source, None).is_err()
+}
+
 /// The files of a directory in the order of their names, without hidden ones and directories.
-pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let fail = |error: std::io::Error| unreadable(directory, &error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(fail)? {

@@ -319,17 +319,14 @@ fn dns_name(name: &GeneralName) -> Option<String> {
 }
 
 fn ip_address(name: &GeneralName) -> Option<IpAddr> {
-    let GeneralName::IpAddress(octets) = name else {
-        return None;
-    };
-    <[u8; 4]>::try_from(octets.as_bytes())
-        .map(IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(octets.as_bytes()).map(IpAddr::from))
-        .ok()
+    match name {
+        GeneralName::IpAddress(octets) => crate::verify::ip_address(octets.as_bytes()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
-mod test_chain;
+pub(crate) mod test_chain;
 
 #[cfg(test)]
 mod tests {
