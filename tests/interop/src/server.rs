@@ -1,0 +1,202 @@
+//! qtls-server as a process, and what it says about the handshakes it made.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::metrics::Metrics;
+use crate::negotiated::Negotiated;
+use crate::pki::{Algorithm, Pki};
+use crate::process::{PATIENCE, Running};
+use crate::programs;
+
+/// A qtls-server that listens on 127.0.0.1.
+#[derive(Debug)]
+pub struct Server {
+    /// The process; its log is on standard error.
+    pub process: Running,
+    /// The TLS port.
+    pub port: u16,
+    /// The port of the metrics.
+    pub metrics_port: u16,
+    directory: TempDir,
+}
+
+impl Server {
+    /// Starts a server with the P-384 certificate, and `changes` merged into its configuration.
+    #[track_caller]
+    pub fn start(changes: Value) -> Self {
+        Self::with_certificate(Algorithm::EcdsaP384, changes)
+    }
+
+    /// Starts a server with a certificate of one kind, and `changes` merged into its configuration.
+    #[track_caller]
+    pub fn with_certificate(algorithm: Algorithm, changes: Value) -> Self {
+        let (cert, key) = Pki::shared().server(algorithm);
+        let mut config = json!({ "certificates": { "server_cert": cert, "server_key": key } });
+        merge(&mut config, changes);
+        Self::with_config(config)
+    }
+
+    /// Starts a server with `config`, which needs no ports and no logging.
+    ///
+    /// # Panics
+    /// When it doesn't listen within [`PATIENCE`].
+    #[track_caller]
+    pub fn with_config(config: Value) -> Self {
+        for _ in 0..5 {
+            let (port, metrics_port) = (free_port(), free_port());
+            let mut config = config.clone();
+            merge(&mut config, base(port, metrics_port));
+            let directory = tempfile::tempdir().expect("the temporary directory is writable");
+            let file = write_config(directory.path(), &config);
+            let process = Running::start(programs::command("qtls-server").arg("--config").arg(file));
+            let listening = format!("listening on 127.0.0.1:{port}");
+            if process.stderr.wait_for(PATIENCE, |line| line.contains(&listening)).is_some() {
+                return Self { process, port, metrics_port, directory };
+            }
+            // Between choosing and binding, another process may have got the port.
+            assert!(process.stderr.text().contains("in use"), "no \"{listening}\"\n{}", process.said());
+        }
+        panic!("five free ports in a row were taken by others");
+    }
+
+    /// `localhost:PORT`.
+    pub fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// A directory that ends with the server.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.process.stderr.text()
+    }
+
+    /// The first line of the log with `pattern`, as soon as it is there.
+    #[track_caller]
+    pub fn wait_for_log(&self, pattern: &str) -> String {
+        self.process.stderr.wait_for_line(pattern)
+    }
+
+    /// The metrics now.
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.metrics_port)
+    }
+
+    /// The metrics as soon as they are `wanted`.
+    ///
+    /// # Panics
+    /// When they aren't within [`PATIENCE`].
+    #[track_caller]
+    pub fn metrics_when(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
+        self.metrics_within(PATIENCE, what, wanted)
+    }
+
+    /// The metrics as soon as they are `wanted`.
+    ///
+    /// # Panics
+    /// When they aren't within `patience`.
+    #[track_caller]
+    pub fn metrics_within(&self, patience: Duration, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
+        let deadline = Instant::now() + patience;
+        loop {
+            let metrics = self.metrics();
+            if wanted(&metrics) {
+                return metrics;
+            }
+            assert!(Instant::now() < deadline, "the metrics never said {what}:\n{}\n{}", metrics.text(), self.log());
+            // A counter can't be awaited over HTTP.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asserts that the server counted exactly these handshakes since it started, in any order, by its metrics.
+    ///
+    /// # Panics
+    /// When it counted others.
+    #[track_caller]
+    pub fn expect_handshakes(&self, expected: &[&Negotiated]) {
+        let total = expected.len() as f64;
+        let metrics = self
+            .metrics_when(&format!("{total} handshakes"), |metrics| metrics.sum("qtls_handshakes_total", &[]) >= total);
+        assert_eq!(metrics.sum("qtls_handshakes_total", &[]), total, "{}", metrics.text());
+        for one in expected {
+            let same = expected.iter().filter(|other| *other == one).count() as f64;
+            let labels = [
+                ("group", one.group.as_str()),
+                ("pq", if one.post_quantum() { "true" } else { "false" }),
+                ("scheme", one.scheme.as_deref().unwrap_or("none")),
+                ("suite", one.suite.as_str()),
+                ("resumed", if one.resumed { "true" } else { "false" }),
+                ("hrr", if one.hello_retry_request { "true" } else { "false" }),
+            ];
+            assert_eq!(metrics.sum("qtls_handshakes_total", &labels), same, "{labels:?} in\n{}", metrics.text());
+        }
+    }
+
+    /// The peak of the resident memory so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The resident memory now, in bytes.
+    pub fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, row: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
+        let row = status.lines().find_map(|line| line.strip_prefix(row)).expect("Linux has this row");
+        let kib: u64 = row.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib * 1024
+    }
+}
+
+/// Writes `config` as `server.json` into `directory`.
+pub fn write_config(directory: &Path, config: &Value) -> PathBuf {
+    let path = directory.join("server.json");
+    std::fs::write(&path, serde_json::to_string_pretty(config).expect("JSON")).expect("the directory is writable");
+    path
+}
+
+/// Lays `changes` over `config`: objects are merged, everything else is replaced, and null removes a key.
+pub fn merge(config: &mut Value, changes: Value) {
+    match (config, changes) {
+        (Value::Object(config), Value::Object(changes)) => {
+            for (key, change) in changes {
+                if change.is_null() {
+                    config.remove(&key);
+                } else {
+                    merge(config.entry(key).or_insert(Value::Null), change);
+                }
+            }
+        }
+        (config, changes) => *config = changes,
+    }
+}
+
+/// A port of 127.0.0.1 where nothing listened a moment ago.
+pub fn free_port() -> u16 {
+    match TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()) {
+        Ok(address) => address.port(),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => panic!("there is no free port left"),
+        Err(error) => panic!("cannot bind 127.0.0.1: {error}"),
+    }
+}
+
+fn base(port: u16, metrics_port: u16) -> Value {
+    json!({
+        "server": { "listen_address": "127.0.0.1", "listen_port": port, "worker_threads": 2 },
+        "logging": { "level": "debug", "console": true },
+        "metrics": { "enabled": true, "address": "127.0.0.1", "port": metrics_port, "path": "/metrics" },
+    })
+}
