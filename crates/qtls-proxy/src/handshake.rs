@@ -11,9 +11,10 @@ use qtls_core::client_hello::Offer;
 use qtls_core::endpoint::{Decision, Signing};
 use qtls_core::error::reason;
 use qtls_core::facts::Facts;
+use qtls_core::verify::{Refused, take_observed_scheme, take_refused_identity};
 use qtls_core::{Error, Fault};
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::{ClientConfig, SignatureScheme};
 use tokio::net::TcpStream;
@@ -46,6 +47,10 @@ pub enum Failure {
         /// What the client offered, if it got that far.
         offer: Option<Box<Offer>>,
     },
+    /// The client's certificate verifies, but `certificates.allow` doesn't let its holder in; the alert has been sent.
+    Denied(Refused),
+    /// A session that must not be resumed: its client would not get in any more. Nothing was sent or taken under it.
+    Session(rustls::Error),
     /// The key could not sign.
     Signing(SigningError),
     /// It took longer than the configuration allows.
@@ -60,6 +65,8 @@ impl Failure {
             Self::Closed(_) => "closed",
             Self::PlainHttp => "plain_http",
             Self::Tls { error, .. } => reason(error),
+            Self::Denied(_) => "access_denied",
+            Self::Session(_) => "session_refused",
             Self::Signing(_) => "signing",
             Self::Timeout(_) => "timeout",
         }
@@ -85,6 +92,11 @@ impl From<Failure> for Error {
                     }
                     _ => described,
                 }
+            }
+            Failure::Denied(refused) => Self::new(Fault::Verification, refused.to_string()),
+            Failure::Session(error) => {
+                let described = Self::from(&error);
+                Self::new(Fault::Verification, format!("the session can't be resumed: {}", described.message()))
             }
             Failure::Signing(error) => Self::internal(format!("the server's key could not sign: {error}")),
             Failure::Timeout(after) => {
@@ -177,7 +189,10 @@ pub async fn accept<'a>(
         offloads = offloads.saturating_sub(1);
         if let Err(error) = outcome {
             send_and_close(socket, handshake.tls.outgoing.as_slice()).await;
-            return Err(Failure::Tls { error, offer: Some(Box::new(offer)) });
+            return Err(match handshake.refused {
+                Some(refused) => Failure::Denied(refused),
+                None => Failure::Tls { error, offer: Some(Box::new(offer)) },
+            });
         }
         flush(&socket, &mut handshake.tls).await?;
         if !handshake.tls.is_handshaking() {
@@ -187,8 +202,18 @@ pub async fn accept<'a>(
             return Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into()));
         }
     }
-    let Handshake { tls, plain, .. } = handshake;
+    let Handshake { mut tls, plain, .. } = handshake;
     let facts = either!(&tls.session, conn => Facts::of(conn)).ok_or_else(incomplete)?;
+    // Resumption skips the verifier. What was true when the session was made may not be any more.
+    if facts.resumed
+        && let Some(verifier) = decision.client_verifier
+        && let Err(error) = verifier.recheck(&facts.peer_chain, UnixTime::now())
+    {
+        let refused = take_refused_identity();
+        tls.queue_close_notify();
+        send_and_close(socket, tls.outgoing.as_slice()).await;
+        return Err(refused.map_or(Failure::Session(error), Failure::Denied));
+    }
     let facts = Facts {
         scheme: if facts.resumed { None } else { decision.scheme },
         certificate: (!facts.resumed).then(|| decision.credential.name.clone()),
@@ -234,6 +259,8 @@ struct Handshake {
     tls: Tls,
     /// What the peer's CertificateVerify was signed with.
     observed: Option<SignatureScheme>,
+    /// Whom `certificates.allow` doesn't let in.
+    refused: Option<Refused>,
     /// Ciphertext that has not been processed.
     unread: Vec<u8>,
     /// Plaintext that came with the last handshake message.
@@ -242,17 +269,18 @@ struct Handshake {
 
 impl Handshake {
     fn new(session: Session) -> Self {
-        Self { tls: Tls::new(session), observed: None, unread: Vec::new(), plain: Vec::new() }
+        Self { tls: Tls::new(session), observed: None, refused: None, unread: Vec::new(), plain: Vec::new() }
     }
 
     fn advance(&mut self) -> Result<(), rustls::Error> {
-        let Self { tls, observed, unread, plain } = self;
+        let Self { tls, observed, refused, unread, plain } = self;
         let held = tls.held();
         unread.splice(..0, std::iter::repeat_n(0, held));
         tls.lay_out(unread);
         let outcome = tls.process(unread, |payload| plain.extend_from_slice(payload));
         unread.clear();
-        *observed = qtls_core::verify::take_observed_scheme().or(*observed);
+        *observed = take_observed_scheme().or(*observed);
+        *refused = take_refused_identity().or(refused.take());
         outcome
     }
 }

@@ -5,15 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use qtls_core::credentials::{Credential, Validity, files};
+use qtls_core::credentials::files::{self, Crls};
+use qtls_core::credentials::{Credential, Passphrase, Purpose, Validity};
 use qtls_core::endpoint::{OnlyFor, ServerCredential, ServerEndpoint, ServerOptions};
 use qtls_core::policy::{AlgorithmNames, GroupPreference, Mode, Policy};
 use qtls_core::sessions::SessionLimits;
-use qtls_core::verify::{ClientVerifier, TrustAnchors};
+use qtls_core::verify::{AllowList, ClientVerifier, Revocation, RevocationMode, TrustAnchors};
 use qtls_core::{Error, Result};
 
+use zeroize::Zeroizing;
+
 use crate::config::{
-    self, Algorithms, Loaded, Origins, ServerCertificates, ServerConfig, ServerTls, UpstreamProtocol, VerifyClient,
+    self, Algorithms, AllowEntry, CrlFiles, CrlMode, Loaded, Origins, Secret, ServerCertificates, ServerConfig, ServerTls, UpstreamProtocol, VerifyClient,
 };
 use crate::hosts::{Host, Hosts, Target};
 use crate::upstream::Upstream;
@@ -203,17 +206,30 @@ impl Planner<'_> {
                  server-key.pem into /etc/qtls/certs; `qtls quickstart` makes both",
             ));
         }
-        let first = credential_from_files(
-            self.origins,
-            (&cert, &certificates.server_cert),
-            (&key, &certificates.server_key),
-        )?;
+        let files = CredentialFiles {
+            cert: (&cert, &certificates.server_cert),
+            key: (&key, &certificates.server_key),
+            passphrase: (
+                &section.key("certificates.server_key_passphrase"),
+                certificates.server_key_passphrase.as_ref(),
+            ),
+            passphrase_file: (
+                &section.key("certificates.server_key_passphrase_file"),
+                certificates.server_key_passphrase_file.as_deref(),
+            ),
+        };
+        let first = files.read(self.origins)?;
         self.judge(&cert, &first);
         let mut credentials = vec![ServerCredential::new(first)];
         for (index, additional) in certificates.additional.iter().enumerate() {
             let key = |name: &str| section.key(&format!("certificates.additional[{index}].{name}"));
-            let credential =
-                credential_from_files(self.origins, (&key("cert"), &additional.cert), (&key("key"), &additional.key))?;
+            let files = CredentialFiles {
+                cert: (&key("cert"), &additional.cert),
+                key: (&key("key"), &additional.key),
+                passphrase: (&key("passphrase"), additional.passphrase.as_ref()),
+                passphrase_file: (&key("passphrase_file"), additional.passphrase_file.as_deref()),
+            };
+            let credential = files.read(self.origins)?;
             self.judge(&key("cert"), &credential);
             let only_for = additional.only_for.as_ref().map(|only_for| OnlyFor {
                 names: only_for.names.iter().map(|name| name.as_str().to_owned()).collect(),
@@ -231,7 +247,12 @@ impl Planner<'_> {
     }
 
     fn judge(&mut self, key: &str, credential: &Credential) {
-        let validity = credential.validity(SystemTime::now());
+        let now = SystemTime::now();
+        // The roots of those who will connect aren't known here.
+        for warning in credential.warnings(Purpose::Server, now, &[]) {
+            self.warnings.push(format!("{}: {warning}", credential.origin));
+        }
+        let validity = credential.validity(now);
         if !matches!(validity, Validity::Valid { .. }) {
             let error = Error::certificate(format!("the chain in {} is {validity}", credential.origin));
             self.problems.push(
@@ -242,7 +263,7 @@ impl Planner<'_> {
         }
     }
 
-    fn client_verifier(&self, section: &Section<'_>, policy: &Arc<Policy>) -> Result<Option<Arc<ClientVerifier>>> {
+    fn client_verifier(&mut self, section: &Section<'_>, policy: &Arc<Policy>) -> Result<Option<Arc<ClientVerifier>>> {
         let mandatory = match section.certificates.verify_client {
             VerifyClient::No => return Ok(None),
             VerifyClient::Optional => false,
@@ -254,11 +275,20 @@ impl Planner<'_> {
             .ca_bundle
             .as_deref()
             .ok_or_else(|| self.origins.error(&key, "verify_client needs a bundle of CA certificates"))?;
-        let roots = files::roots(bundle).map_err(|error| self.origins.locate(&key, error.nested()))?;
+        let anchors = files::anchors(bundle).map_err(|error| self.origins.locate(&key, error.nested()))?;
+        self.warnings.extend(anchors.warnings);
         let depth = usize::from(section.certificates.verify_depth);
-        let anchors = TrustAnchors::new(roots, Some(depth), policy.clone())
+        let anchors = TrustAnchors::new(anchors.certificates, Some(depth), policy.clone())
             .map_err(|error| self.origins.locate(&key, error.at(bundle.display()).nested()))?;
-        Ok(Some(ClientVerifier::new(anchors, mandatory)))
+        let crl = section.certificates.crl.as_ref();
+        let anchors =
+            with_revocation(self.origins, &section.key("certificates.crl"), anchors, crl, &mut self.warnings)?;
+        let allow = section.certificates.allow.as_ref().map(|entries| {
+            let key = section.key("certificates.allow");
+            AllowList::parse(entries.iter().map(AllowEntry::pairs))
+                .map_err(|error| located_under(self.origins, &key, error))
+        });
+        Ok(Some(ClientVerifier::with_allow(anchors, mandatory, allow.transpose()?)))
     }
 }
 
@@ -284,10 +314,73 @@ fn located_under(origins: &Origins, prefix: &str, error: Error) -> Error {
     }
 }
 
-/// Reads a chain and its key from files, and joins them. Errors name the key of the configuration that is at fault.
-pub fn credential_from_files(origins: &Origins, cert: (&str, &Path), key: (&str, &Path)) -> Result<Credential> {
-    files::credential(cert.1, key.1).map_err(|error| {
-        let about_the_key = error.place().is_some_and(|place| Path::new(place) == files::resolve(key.1));
-        origins.locate(if about_the_key { key.0 } else { cert.0 }, error.nested())
-    })
+/// Where a chain and its key are, each with the key of the configuration that says so.
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialFiles<'a> {
+    /// The chain.
+    pub cert: (&'a str, &'a Path),
+    /// The key.
+    pub key: (&'a str, &'a Path),
+    /// What decrypts the key, as it is.
+    pub passphrase: (&'a str, Option<&'a Secret>),
+    /// What decrypts the key, in a file.
+    pub passphrase_file: (&'a str, Option<&'a Path>),
+}
+
+impl CredentialFiles<'_> {
+    /// Reads the two, and joins them. Errors name the key of the configuration that is at fault.
+    ///
+    /// # Errors
+    /// A file that can't be read, or doesn't fit the others.
+    pub fn read(&self, origins: &Origins) -> Result<Credential> {
+        let passphrase = self.passphrase(origins)?;
+        files::credential_with(self.cert.1, self.key.1, passphrase.as_ref()).map_err(|error| {
+            let about_the_key = error.place().is_some_and(|place| Path::new(place) == files::resolve(self.key.1));
+            origins.locate(if about_the_key { self.key.0 } else { self.cert.0 }, error.nested())
+        })
+    }
+
+    fn passphrase(&self, origins: &Origins) -> Result<Option<Passphrase>> {
+        let (key, file_key) = (self.passphrase.0, self.passphrase_file.0);
+        match (self.passphrase.1, self.passphrase_file.1) {
+            (Some(_), Some(_)) => Err(origins
+                .error(key, format!("there are two passphrases: this one and `{file_key}`"))
+                .hint("remove one of the two")),
+            (Some(secret), None) => {
+                let octets = Zeroizing::new(secret.reveal().as_bytes().to_vec());
+                Passphrase::new(octets, key).map(Some).map_err(|error| origins.locate(key, error.nested()))
+            }
+            (None, Some(path)) => {
+                files::passphrase(path).map(Some).map_err(|error| origins.locate(file_key, error.nested()))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Adds revocation lists to `anchors`, and to `warnings` what an operator should hear of them.
+///
+/// # Errors
+/// A list that can't be used; `key` is the section of the configuration that names the lists.
+pub fn with_revocation(
+    origins: &Origins,
+    key: &str,
+    anchors: TrustAnchors,
+    crl: Option<&CrlFiles>,
+    warnings: &mut Vec<String>,
+) -> Result<TrustAnchors> {
+    let Some(crl) = crl else { return Ok(anchors) };
+    let mode = match crl.mode {
+        CrlMode::Hard => RevocationMode::Hard,
+        CrlMode::Soft => RevocationMode::Soft,
+    };
+    let paths = format!("{key}.paths");
+    let Crls { crls, warnings: skipped } =
+        files::crls(&crl.paths).map_err(|error| origins.locate(&paths, error.nested()))?;
+    warnings.extend(skipped);
+    let (anchors, told) = anchors
+        .with_revocation(Revocation::new(crls, mode), SystemTime::now())
+        .map_err(|error| origins.locate(&paths, error.nested()))?;
+    warnings.extend(told);
+    Ok(anchors)
 }

@@ -320,7 +320,9 @@ mod hosts {
         let whole = hello("a.example");
         let error = explain(&plan, &whole[..100], None, None).unwrap_err();
         assert_eq!(error.message(), "the ClientHello is incomplete");
-        assert!(explain(&plan, b"GET / HTTP/1.1", None, None).unwrap_err().message().starts_with("this is no ClientHello"));
+        assert!(
+            explain(&plan, b"GET / HTTP/1.1", None, None).unwrap_err().message().starts_with("this is no ClientHello")
+        );
         assert_eq!(
             explain(&plan, &whole[5..], None, None).unwrap(),
             explain(&plan, &whole, None, None).unwrap(),

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use qtls_core::credentials::{Credential, files};
 use qtls_core::endpoint::{ServerTrust, client_config};
 use qtls_core::policy::{GroupPreference, Mode, Policy};
-use qtls_core::verify::TrustAnchors;
+use qtls_core::verify::{SpkiHash, TrustAnchors};
 use qtls_core::{Error, Result};
 use qtls_proxy::config::{ClientConfig, Loaded, Origins, Source, load_client};
-use qtls_proxy::plan::{algorithm_names, credential_from_files, located};
+use qtls_proxy::plan::{CredentialFiles, algorithm_names, located, with_revocation};
 use rustls::pki_types::ServerName;
 
 use super::arguments::{Arguments, Request, alpn, request, server_name, target};
@@ -102,7 +102,7 @@ pub(super) fn settle(arguments: &Arguments, loaded: Loaded<ClientConfig>) -> Res
     let policy = Arc::new(policy(&config, &origins).map_err(by_option)?);
     // What they say of browsers is for servers.
     warnings.extend(policy.notes.iter().filter(|note| !note.contains("browsers")).cloned());
-    let (trust, verified_by) = trust(&config, &origins, &policy).map_err(by_option)?;
+    let (trust, verified_by) = trust(&config, &origins, &policy, &mut warnings).map_err(by_option)?;
     let credential = credential(&config, &origins).map_err(by_option)?;
     if let Some(credential) = &credential {
         let validity = credential.validity(SystemTime::now());
@@ -167,7 +167,12 @@ fn policy(config: &ClientConfig, origins: &Origins) -> Result<Policy> {
         .map_err(|error| located(origins, error))
 }
 
-fn trust(config: &ClientConfig, origins: &Origins, policy: &Arc<Policy>) -> Result<(ServerTrust, Option<String>)> {
+fn trust(
+    config: &ClientConfig,
+    origins: &Origins,
+    policy: &Arc<Policy>,
+    warnings: &mut Vec<String>,
+) -> Result<(ServerTrust, Option<String>)> {
     if !config.tls.verify_peer {
         return Ok((ServerTrust::DangerousAnyone, None));
     }
@@ -180,6 +185,12 @@ fn trust(config: &ClientConfig, origins: &Origins, policy: &Arc<Policy>) -> Resu
     };
     let anchors =
         TrustAnchors::new(roots, None, policy.clone()).map_err(|error| origins.locate(CA, error.at(&from).nested()))?;
+    let crl = config.certificates.crl.as_ref();
+    let anchors = with_revocation(origins, "certificates.crl", anchors, crl, warnings)?;
+    let pins = config.certificates.pins.iter().enumerate().map(|(index, pin)| {
+        SpkiHash::parse(pin).map_err(|error| origins.locate(&format!("certificates.pins[{index}]"), error))
+    });
+    let anchors = anchors.with_pins(pins.collect::<Result<Vec<_>>>()?);
     Ok((ServerTrust::Anchors(anchors), Some(from)))
 }
 
@@ -189,7 +200,17 @@ pub(super) const SYSTEM: &str = "the system's trust anchors";
 fn credential(config: &ClientConfig, origins: &Origins) -> Result<Option<Credential>> {
     let certificates = &config.certificates;
     match (&certificates.client_cert, &certificates.client_key) {
-        (Some(cert), Some(key)) => credential_from_files(origins, (CERT, cert), (KEY, key)).map(Some),
+        (Some(cert), Some(key)) => CredentialFiles {
+            cert: (CERT, cert),
+            key: (KEY, key),
+            passphrase: ("certificates.client_key_passphrase", certificates.client_key_passphrase.as_ref()),
+            passphrase_file: (
+                "certificates.client_key_passphrase_file",
+                certificates.client_key_passphrase_file.as_deref(),
+            ),
+        }
+        .read(origins)
+        .map(Some),
         // That one of them is missing has been refused when the configuration was read.
         _ => Ok(None),
     }

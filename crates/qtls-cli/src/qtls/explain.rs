@@ -73,7 +73,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
 fn text(whose: &str, explanation: &Explanation) -> String {
     let Explanation { server_name, virtual_host, group, post_quantum, hello_retry_request, .. } = explanation;
     let asks = server_name.as_ref().map_or_else(|| "asks for no name".to_owned(), |name| format!("asks for {name}"));
-    let host = virtual_host.map_or_else(|| "the server at the top".to_owned(), |index| format!("virtual_hosts[{index}]"));
+    let host =
+        virtual_host.map_or_else(|| "the server at the top".to_owned(), |index| format!("virtual_hosts[{index}]"));
     let group = match group {
         None => "none in common: the handshake is refused".to_owned(),
         Some(group) => {

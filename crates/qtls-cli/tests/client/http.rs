@@ -170,7 +170,9 @@ fn http2(leaf: &Leaf) -> (u16, Receiver<String>) {
             port_sender.send(listener.local_addr().unwrap().port()).unwrap();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let Ok(established) = accept(socket, |offer| endpoint.decide(offer, None), &pool).await else { continue };
+                let Ok(established) = accept(socket, |offer| endpoint.decide(offer, None), &pool).await else {
+                    continue;
+                };
                 let service = service_fn(|request: Request<hyper::body::Incoming>| {
                     sender.send(format!("{} {}", request.method(), request.uri())).unwrap();
                     let size = if request.uri().path() == "/large" { LARGE } else { 300_000 };

@@ -146,6 +146,7 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub struct ServerEndpoint {
     policy: Arc<Policy>,
+    client_verifier: Option<Arc<ClientVerifier>>,
     choices: Vec<Choice>,
 }
 
@@ -176,6 +177,8 @@ pub struct Decision<'a> {
     pub signing: Signing,
     /// Why it is this certificate.
     pub reason: Reason,
+    /// Who verifies the client, also again where a session is resumed.
+    pub client_verifier: Option<&'a ClientVerifier>,
 }
 
 impl ServerEndpoint {
@@ -224,7 +227,7 @@ impl ServerEndpoint {
                 Ok(Choice { credential, signing, only_for, chain_schemes, configs, refusing })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { policy, choices })
+        Ok(Self { policy, client_verifier, choices })
     }
 
     /// What is offered and accepted.
@@ -271,7 +274,8 @@ impl ServerEndpoint {
             .and_then(|decision| choice.configs.iter().find(|(group, _)| *group == decision.group))
             .map_or(&choice.refusing, |(_, config)| config);
         let (credential, signing) = (&choice.credential, choice.signing);
-        Decision { config, group, credential, scheme, signing, reason }
+        let client_verifier = self.client_verifier.as_deref();
+        Decision { config, group, credential, scheme, signing, reason, client_verifier }
     }
 
     /// The first certificate, in the order of `algorithms.signature`, that the client can verify as a whole; else, since

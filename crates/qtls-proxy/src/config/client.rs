@@ -6,8 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::fields;
-use super::sections::{Algorithms, ClientLogging, Logging, ProtocolVersion};
+use super::fields::{self, Secret};
+use super::sections::{Algorithms, ClientLogging, CrlFiles, Logging, ProtocolVersion};
 
 /// The configuration of qtls-client.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -124,6 +124,15 @@ pub struct ClientCertificates {
     /// The private key of the leaf, in PEM. Only together with `client_cert`.
     #[serde(deserialize_with = "fields::optional_path")]
     pub client_key: Option<PathBuf>,
+    /// The passphrase of `client_key`, where that is encrypted; best from the environment: `"${VARIABLE}"`.
+    pub client_key_passphrase: Option<Secret>,
+    /// A file whose one line is the passphrase of `client_key`.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub client_key_passphrase_file: Option<PathBuf>,
+    /// Revocation lists that the server's certificate is checked against.
+    pub crl: Option<CrlFiles>,
+    /// Public keys of which one must be in the server's chain: SHA-256 hashes in base64 or hexadecimal digits.
+    pub pins: Vec<String>,
     /// The trust anchors that the server's certificate is verified against, in PEM. Without it: the system's.
     #[serde(deserialize_with = "fields::optional_path")]
     pub ca_bundle: Option<PathBuf>,

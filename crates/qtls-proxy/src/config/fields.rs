@@ -154,6 +154,15 @@ pub(super) fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok(Option::<FilePath>::deserialize(deserializer)?.map(|path| path.0))
 }
 
+/// Paths of files, with at least one.
+pub(super) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let paths = Vec::<FilePath>::deserialize(deserializer)?;
+    if paths.is_empty() {
+        return Err(with_hint("the list is empty", "name at least one file or directory, or remove the section"));
+    }
+    Ok(paths.into_iter().map(|path| path.0).collect())
+}
+
 /// The name or IP address of a server, or null for none. Brackets around an IPv6 address are taken off.
 pub(super) fn optional_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct Host(String);

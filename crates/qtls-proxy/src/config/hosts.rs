@@ -109,7 +109,14 @@ fn parsed<T: FromStr<Err = Error>, E: serde::de::Error>(text: &str) -> Result<T,
 }
 
 /// The keys of `certificates` that belong together: a virtual host has all of them from the top, or none.
-const OWN_CERTIFICATES: [&str; 4] = ["server_cert", "server_key", "server_key_uri", "additional"];
+const OWN_CERTIFICATES: [&str; 6] = [
+    "server_cert",
+    "server_key",
+    "server_key_passphrase",
+    "server_key_passphrase_file",
+    "server_key_uri",
+    "additional",
+];
 
 /// Gives each virtual host what it leaves out and the top has.
 pub(super) fn inherit(root: &mut Node) {

@@ -34,8 +34,8 @@ pub use fields::Secret;
 pub use hosts::HostName;
 pub use origins::Origins;
 pub use schema::{client_schema, server_schema};
-pub use sections::{Algorithms, LogLevel, Logging, ProtocolVersion};
-pub use server::{AdditionalCertificate, OnlyFor, VerifyClient, VirtualHost};
+pub use sections::{Algorithms, CrlFiles, CrlMode, LogLevel, Logging, ProtocolVersion};
+pub use server::{AdditionalCertificate, AllowEntry, OnlyFor, VerifyClient, VirtualHost};
 pub use server::{Fips, GroupPreference, Hsm, Limits, Metrics, Server, ServerCertificates, ServerConfig, ServerTls};
 pub use upstream::{BadAddress, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
 

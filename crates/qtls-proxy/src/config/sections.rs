@@ -58,6 +58,30 @@ impl JsonSchema for ProtocolVersion {
     }
 }
 
+/// Certificate revocation lists.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct CrlFiles {
+    /// Files, or directories of files, in PEM or DER.
+    #[serde(deserialize_with = "fields::paths")]
+    #[schemars(with = "Vec<String>", length(min = 1))]
+    pub paths: Vec<PathBuf>,
+    /// What happens to a certificate whose issuer's list is missing or stale.
+    #[serde(default)]
+    pub mode: CrlMode,
+}
+
+/// What happens to a certificate whose issuer's revocation list is missing or stale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlMode {
+    /// It is refused.
+    #[default]
+    Hard,
+    /// It is let through. What a stale list says still counts: revoked stays revoked.
+    Soft,
+}
+
 /// Which algorithms are offered and accepted, in order of preference. A list that is absent means the default.
 //
 // The names are as configured: the policy table resolves them. A list that is there is never empty.

@@ -14,7 +14,7 @@ use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fields::{self, Secret};
-use super::sections::{Algorithms, Logging, ProtocolVersion};
+use super::sections::{Algorithms, CrlFiles, Logging, ProtocolVersion};
 use super::hosts::{self, HostName};
 use super::upstream::Upstream;
 use super::{DEFAULT_CERTIFICATE_DIR, SERVER_CERT, SERVER_KEY};
@@ -157,6 +157,11 @@ pub struct ServerCertificates {
     /// The private key of the leaf, in PEM.
     #[serde(deserialize_with = "fields::path")]
     pub server_key: PathBuf,
+    /// The passphrase of `server_key`, where that is encrypted; best from the environment: `"${VARIABLE}"`.
+    pub server_key_passphrase: Option<Secret>,
+    /// A file whose one line is the passphrase of `server_key`.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub server_key_passphrase_file: Option<PathBuf>,
     /// The private key of the leaf as an RFC 7512 URI. Keys in an HSM arrive with a later release: use `server_key`.
     pub server_key_uri: Option<String>,
     /// The trust anchors that client certificates are verified against, in PEM.
@@ -171,6 +176,10 @@ pub struct ServerCertificates {
     #[serde(deserialize_with = "fields::whole::<0, 16, _, _>")]
     #[schemars(range(min = 0, max = 16))]
     pub verify_depth: u8,
+    /// Revocation lists that client certificates are checked against.
+    pub crl: Option<CrlFiles>,
+    /// Which clients get in, of those whose certificate verifies. Without it, all of them.
+    pub allow: Option<Vec<AllowEntry>>,
 }
 
 impl Default for ServerCertificates {
@@ -179,11 +188,15 @@ impl Default for ServerCertificates {
         Self {
             server_cert: directory.join(SERVER_CERT),
             server_key: directory.join(SERVER_KEY),
+            server_key_passphrase: None,
+            server_key_passphrase_file: None,
             server_key_uri: None,
             ca_bundle: None,
             additional: Vec::new(),
             verify_client: VerifyClient::No,
             verify_depth: 3,
+            crl: None,
+            allow: None,
         }
     }
 }
@@ -198,9 +211,49 @@ pub struct AdditionalCertificate {
     /// The private key of the leaf, in PEM.
     #[serde(deserialize_with = "fields::path")]
     pub key: PathBuf,
+    /// The passphrase of `key`, where that is encrypted; best from the environment: `"${VARIABLE}"`.
+    pub passphrase: Option<Secret>,
+    /// A file whose one line is the passphrase of `key`.
+    #[serde(default, deserialize_with = "fields::optional_path")]
+    pub passphrase_file: Option<PathBuf>,
     /// Keeps the certificate to the clients that trust it: those that ask for one of these names, or come from one of
     /// these networks.
     pub only_for: Option<OnlyFor>,
+}
+
+/// Clients that get in: those whose certificate has all that one entry names.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct AllowEntry {
+    /// A DNS name among the alternative names; a first label `*` stands for any one label.
+    pub san_dns: Option<String>,
+    /// An IP address among the alternative names.
+    pub san_ip: Option<String>,
+    /// A URI among the alternative names; a path segment `*` stands for any one segment.
+    pub san_uri: Option<String>,
+    /// A mail address among the alternative names.
+    pub san_email: Option<String>,
+    /// The whole subject, in the notation of RFC 4514: `CN=worker,O=Example`.
+    pub subject: Option<String>,
+    /// The SHA-256 hash of the public key, in hexadecimal digits or base64.
+    pub spki_sha256: Option<String>,
+}
+
+impl AllowEntry {
+    /// What the entry names, by kind.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let Self { san_dns, san_ip, san_uri, san_email, subject, spki_sha256 } = self;
+        [
+            ("san_dns", san_dns),
+            ("san_ip", san_ip),
+            ("san_uri", san_uri),
+            ("san_email", san_email),
+            ("subject", subject),
+            ("spki_sha256", spki_sha256),
+        ]
+        .into_iter()
+        .filter_map(|(kind, value)| Some((kind, value.as_deref()?)))
+    }
 }
 
 /// Clients that a certificate is kept to.

@@ -89,6 +89,21 @@ fn settle_certificates(
     if !origins.is_set(&key("server_key")) {
         certificates.server_key = directory.join(SERVER_KEY);
     }
+    if certificates.verify_client == VerifyClient::No {
+        for (name, is_there) in [("crl", certificates.crl.is_some()), ("allow", certificates.allow.is_some())] {
+            if is_there {
+                let message = format!("`{name}` is about client certificates, and none are asked for");
+                return Err(origins
+                    .error(&key(name), message)
+                    .hint("set `verify_client` to true or \"optional\", or remove this key"));
+            }
+        }
+    }
+    if certificates.allow.as_ref().is_some_and(Vec::is_empty) {
+        return Err(origins
+            .error(&key("allow"), "the list is empty: nobody would get in")
+            .hint("name at least one identity, or remove the key to let in everyone whose certificate verifies"));
+    }
     if certificates.verify_client != VerifyClient::No && certificates.ca_bundle.is_none() {
         let default = directory.join(CA_BUNDLE);
         if !existing_variant(&default).is_file() {
