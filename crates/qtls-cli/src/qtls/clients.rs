@@ -1,6 +1,6 @@
 //! ClientHellos of real programs with their defaults, captured from the network: each asks for `localhost`.
 //!
-//! The interop suite holds them to the programs themselves (`tests/interop/tests/known_clients.rs`).
+//! The interop suite holds them to the programs themselves (`tests/interop/tests/certificate_choice.rs`).
 
 /// A program whose ClientHello is known.
 pub(super) struct KnownClient {
