@@ -25,6 +25,7 @@ pub struct Upstream {
     turn: AtomicUsize,
     connect_timeout: Duration,
     idle_timeout: Duration,
+    client_cert: bool,
     /// What the times in [`Health`] count from.
     origin: Instant,
 }
@@ -66,6 +67,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             connect_timeout: config.timeouts.connect,
             idle_timeout: config.timeouts.idle,
+            client_cert: config.client_cert,
             origin: Instant::now(),
         }
     }
@@ -73,6 +75,11 @@ impl Upstream {
     /// How long a server may take to answer while nothing is sent in either direction.
     pub fn idle_timeout(&self) -> Duration {
         self.idle_timeout
+    }
+
+    /// Whether its servers get the certificates of verified clients.
+    pub fn wants_client_cert(&self) -> bool {
+        self.client_cert
     }
 
     /// How many servers there are.

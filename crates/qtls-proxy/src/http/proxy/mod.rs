@@ -91,7 +91,7 @@ impl Proxy {
     ) -> Response<ResponseBody> {
         let method = request.method().clone();
         let accept = request.headers().get(ACCEPT).cloned();
-        let outcome = match request::prepare(request, visitor, &exchange) {
+        let outcome = match request::prepare(request, visitor, &exchange, self.0.upstream.wants_client_cert()) {
             Ok(outgoing) => {
                 exchange.awaits_head(true);
                 let outcome = self.0.exchange(outgoing, &method, &exchange).await;

@@ -30,6 +30,7 @@ pub(super) fn prepare(
     request: Request<Incoming>,
     visitor: &Visitor,
     exchange: &Rc<Exchange>,
+    wants_client_cert: bool,
 ) -> Result<Outgoing, Refusal> {
     let (mut parts, body) = request.into_parts();
     check_method(&parts.method)?;
@@ -42,7 +43,7 @@ pub(super) fn prepare(
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    visitor.introduce(&mut parts.headers, host);
+    visitor.introduce(&mut parts.headers, host, wants_client_cert);
     parts.version = Version::HTTP_11;
     // hyper keeps what it needs for an upgrade here, which is none of the upstream's business.
     parts.extensions.clear();

@@ -1,10 +1,16 @@
 //! Who visits, in the fields that tell an upstream. Made once for a connection, when it has its first request.
 
+use std::fmt::Write;
+
 use std::cell::{OnceCell, RefCell};
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use base64ct::{Base64, Encoding};
+use qtls_core::verify::Identity;
+use rustls::pki_types::CertificateDer;
 
 use crate::http::Connection;
 
@@ -16,6 +22,10 @@ const X_QTLS_SIGNATURE: HeaderName = HeaderName::from_static("x-qtls-signature")
 const X_QTLS_CIPHER: HeaderName = HeaderName::from_static("x-qtls-cipher");
 const X_QTLS_PQ: HeaderName = HeaderName::from_static("x-qtls-pq");
 const X_QTLS_RESUMED: HeaderName = HeaderName::from_static("x-qtls-resumed");
+const X_QTLS_CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-qtls-client-subject");
+const X_QTLS_CLIENT_SAN: HeaderName = HeaderName::from_static("x-qtls-client-san");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
 /// The client of a connection, and what an upstream is told about it.
 #[derive(Debug)]
@@ -34,6 +44,17 @@ struct Fields {
     cipher: HeaderValue,
     post_quantum: HeaderValue,
     resumed: HeaderValue,
+    identity: Option<IdentityFields>,
+}
+
+/// Whom a client's certificate, which was verified, names.
+#[derive(Debug)]
+struct IdentityFields {
+    subject: HeaderValue,
+    names: HeaderValue,
+    /// The certificates themselves (RFC 9440), as structured fields of byte sequences.
+    leaf: HeaderValue,
+    issuers: Option<HeaderValue>,
 }
 
 /// A host that a request is for, in the fields that name it.
@@ -60,7 +81,10 @@ impl Visitor {
     }
 
     /// Says who visits.
-    pub(super) fn introduce(&self, headers: &mut HeaderMap, host: Host) {
+    ///
+    /// What came from outside under these names must be gone already. The certificates themselves are large, and for
+    /// upstreams only that want them.
+    pub(super) fn introduce(&self, headers: &mut HeaderMap, host: Host, wants_client_cert: bool) {
         let fields = self.fields.get_or_init(|| self.fields());
         headers.insert(header::HOST, host.host.clone());
         headers.insert(header::FORWARDED, host.forwarded);
@@ -72,6 +96,15 @@ impl Visitor {
         headers.insert(X_QTLS_CIPHER, fields.cipher.clone());
         headers.insert(X_QTLS_PQ, fields.post_quantum.clone());
         headers.insert(X_QTLS_RESUMED, fields.resumed.clone());
+        let Some(identity) = &fields.identity else { return };
+        headers.insert(X_QTLS_CLIENT_SUBJECT, identity.subject.clone());
+        headers.insert(X_QTLS_CLIENT_SAN, identity.names.clone());
+        if wants_client_cert {
+            headers.insert(CLIENT_CERT, identity.leaf.clone());
+            if let Some(issuers) = &identity.issuers {
+                headers.insert(CLIENT_CERT_CHAIN, issuers.clone());
+            }
+        }
     }
 
     fn fields(&self) -> Fields {
@@ -88,6 +121,7 @@ impl Visitor {
             cipher: HeaderValue::from_static(facts.suite_name()),
             post_quantum: yes_no(facts.post_quantum()),
             resumed: yes_no(facts.resumed),
+            identity: IdentityFields::of(&facts.peer_chain),
         }
     }
 
@@ -95,6 +129,62 @@ impl Visitor {
     fn address(&self) -> IpAddr {
         self.connection.client.ip().to_canonical()
     }
+}
+
+impl IdentityFields {
+    /// `None` where the client showed no certificate.
+    fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let (leaf, issuers) = chain.split_first()?;
+        let identity = Identity::of(leaf);
+        let value = |text: String| {
+            HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("unknown"))
+        };
+        // The certificate was verified; one that can't be read after that names nobody.
+        let (subject, names) = identity.map_or_else(
+            |_| (String::new(), String::new()),
+            |identity| (ascii(&identity.subject), alternative_names(&identity)),
+        );
+        let bytes = |certificate: &CertificateDer<'_>| format!(":{}:", Base64::encode_string(certificate));
+        let issuers: Vec<_> = issuers.iter().map(bytes).collect();
+        Some(Self {
+            subject: value(subject),
+            names: value(names),
+            leaf: value(bytes(leaf)),
+            issuers: (!issuers.is_empty()).then(|| value(issuers.join(", "))),
+        })
+    }
+}
+
+/// `DNS:a.example, IP:192.0.2.1, URI:spiffe://a/b, email:a@b.example`. A comma inside a name is `%2C`.
+fn alternative_names(identity: &Identity) -> String {
+    let named = |kind: &str, name: &str| format!("{kind}:{}", percent(name));
+    let dns = identity.dns_names.iter().map(|name| named("DNS", name));
+    let ips = identity.ip_addresses.iter().map(|address| format!("IP:{address}"));
+    let uris = identity.uris.iter().map(|uri| named("URI", uri));
+    let emails = identity.emails.iter().map(|email| named("email", email));
+    dns.chain(ips).chain(uris).chain(emails).collect::<Vec<_>>().join(", ")
+}
+
+/// A distinguished name in printable ASCII: other octets as `\EC\B0`, which RFC 4514 has for them.
+fn ascii(name: &str) -> String {
+    escaped(name, '\\', |octet| matches!(octet, b' '..=b'~'))
+}
+
+fn percent(name: &str) -> String {
+    escaped(name, '%', |octet| matches!(octet, b'!'..=b'~') && !matches!(octet, b',' | b'%'))
+}
+
+fn escaped(text: &str, mark: char, plain: impl Fn(u8) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        if plain(octet) {
+            escaped.push(char::from(octet));
+        } else {
+            // Writing to a string never fails.
+            let _ = write!(escaped, "{mark}{octet:02X}");
+        }
+    }
+    escaped
 }
 
 /// RFC 7239, section 4: what is no token is quoted, and IPv6 addresses are in brackets.
@@ -116,6 +206,12 @@ fn forwarded(client: IpAddr, host: &HeaderValue) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_clients_stay_in_their_field() {
+        assert_eq!(ascii("CN=가,O=A\r\nX: y"), "CN=\\EA\\B0\\80,O=A\\0D\\0AX: y");
+        assert_eq!(percent("a,b%c\nd"), "a%2Cb%25c%0Ad");
+    }
 
     #[test]
     fn forwarded_quotes_what_is_no_token() {
