@@ -45,12 +45,7 @@ pub struct Explanation {
 ///
 /// # Errors
 /// These bytes are no ClientHello.
-pub fn explain(
-    plan: &Plan,
-    hello: &[u8],
-    server_name: Option<&str>,
-    client: Option<IpAddr>,
-) -> Result<Explanation> {
+pub fn explain(plan: &Plan, hello: &[u8], server_name: Option<&str>, client: Option<IpAddr>) -> Result<Explanation> {
     let records = match hello.first() {
         // A bare handshake message.
         Some(1) => hello

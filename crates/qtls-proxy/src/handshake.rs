@@ -110,6 +110,8 @@ impl From<Failure> for Error {
 const MAX_CLIENT_HELLO: usize = 0x1_0000 + 1024;
 /// The content type of a handshake record (RFC 9846 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
+/// A record with the fatal alert unexpected_message (RFC 9846 §6.2).
+const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Does the server's side of a handshake, as `decide` says. A refusal has been answered with its alert when this returns.
 pub async fn accept<'a>(
@@ -161,6 +163,10 @@ pub async fn accept<'a>(
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 let _ = alert.write_all(&mut bytes);
+                if bytes.is_empty() {
+                    // The acceptor has no alert for a message that is no ClientHello.
+                    bytes.extend_from_slice(&UNEXPECTED_MESSAGE);
+                }
                 send_and_close(socket, &bytes).await;
                 return Err(Failure::Tls { error, offer: None });
             }

@@ -80,6 +80,11 @@ pub struct Names {
 }
 
 impl Names {
+    #[cfg(test)]
+    pub(crate) fn of(exact: &[(&str, usize)]) -> Self {
+        Self { exact: exact.iter().map(|(name, host)| ((*name).to_owned(), *host)).collect(), ..Self::default() }
+    }
+
     /// Whether there is but one host, so that no name can be another's.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcards.is_empty()

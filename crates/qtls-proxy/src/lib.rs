@@ -9,6 +9,7 @@ pub mod handshake;
 pub mod hosts;
 pub mod http;
 pub mod listen;
+mod memory;
 pub mod observe;
 pub mod plan;
 pub mod relay;

@@ -16,7 +16,8 @@ use qtls_core::{Error, Result};
 use zeroize::Zeroizing;
 
 use crate::config::{
-    self, Algorithms, AllowEntry, CrlFiles, CrlMode, Loaded, Origins, Secret, ServerCertificates, ServerConfig, ServerTls, UpstreamProtocol, VerifyClient,
+    self, Algorithms, AllowEntry, CrlFiles, CrlMode, Loaded, Origins, Secret, ServerCertificates, ServerConfig,
+    ServerTls, UpstreamProtocol, VerifyClient,
 };
 use crate::hosts::{Host, Hosts, Target};
 use crate::upstream::Upstream;

@@ -17,10 +17,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::hosts::Target;
 use crate::http;
 use crate::listen;
+use crate::memory;
 use crate::observe::metrics::Metrics;
-use crate::hosts::Target;
 use crate::observe::{exposition, logs};
 use crate::plan::Plan;
 use crate::shutdown::{Conductor, Phase};
@@ -113,6 +114,8 @@ impl Server {
                 exposition::start(listener, config.path.clone(), metrics.clone(), conductor.watch()).map_err(os)?;
                 info!("metrics on http://{}:{}{}", config.address, config.port, config.path);
             }
+            let open = metrics.clone();
+            tokio::spawn(memory::give_back(move || open.open_connections()));
             info!("listening on {address} with {} workers", workers.len());
             let name = loop {
                 tokio::select! {

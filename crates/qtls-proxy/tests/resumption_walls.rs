@@ -119,7 +119,10 @@ fn a_certificate_that_expired_since_ends_its_sessions() {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let (reason, message) = connect(&strict, &config).await.unwrap_err();
         assert_eq!(reason, "session_refused");
-        assert!(message.starts_with("the session can't be resumed: the peer's certificate chain expired on "), "{message}");
+        assert!(
+            message.starts_with("the session can't be resumed: the peer's certificate chain expired on "),
+            "{message}"
+        );
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use qtls_core::endpoint::Signing;
+use qtls_core::endpoint::{ServerEndpoint, Signing};
 use qtls_core::policy::KeyAlgorithm;
 use qtls_pki::issue::Profile;
 use qtls_proxy::handshake;
@@ -168,7 +168,7 @@ fn a_signer_of_25_ms_leaves_the_others_their_latency() {
         let fast = endpoint(&policy, fast_credential, Signing::Inline, None);
         let config = client(&policy, &ca, None);
         let pool = Arc::new(SigningPool::new(64).unwrap());
-        let one = |endpoint: Arc<_>| {
+        let one = |endpoint: Arc<ServerEndpoint>| {
             let (pool, config) = (pool.clone(), config.clone());
             async move {
                 let (near, far) = sockets().await;

@@ -38,12 +38,16 @@ impl FromStr for HostName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |why: &str, hint: &str| Error::configuration(format!("{text:?} is no server name: {why}")).hint(hint);
+        let wrong =
+            |why: &str, hint: &str| Error::configuration(format!("{text:?} is no server name: {why}")).hint(hint);
         const FORM: &str = "write a.example, or *.b.example for one label in front; other scripts as xn--…";
         let name = text.to_ascii_lowercase();
         let fixed = name.strip_prefix("*.").unwrap_or(&name);
         if fixed.parse::<std::net::IpAddr>().is_ok() {
-            return Err(wrong("clients send no IP addresses as names", "clients that use an address get the server at the top"));
+            return Err(wrong(
+                "clients send no IP addresses as names",
+                "clients that use an address get the server at the top",
+            ));
         }
         let label = |label: &str| {
             (1..=63).contains(&label.len())

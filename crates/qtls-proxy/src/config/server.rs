@@ -14,8 +14,8 @@ use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fields::{self, Secret};
-use super::sections::{Algorithms, CrlFiles, Logging, ProtocolVersion};
 use super::hosts::{self, HostName};
+use super::sections::{Algorithms, CrlFiles, Logging, ProtocolVersion};
 use super::upstream::Upstream;
 use super::{DEFAULT_CERTIFICATE_DIR, SERVER_CERT, SERVER_KEY};
 

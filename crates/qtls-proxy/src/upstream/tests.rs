@@ -10,6 +10,7 @@ fn upstream(servers: &[(&str, u16)]) -> Upstream {
         protocol: UpstreamProtocol::Tcp,
         servers: servers.iter().map(|(host, port)| UpstreamAddress { host: (*host).to_owned(), port: *port }).collect(),
         timeouts: UpstreamTimeouts { connect: Duration::from_millis(300), idle: Duration::from_secs(5) },
+        client_cert: false,
     })
 }
 

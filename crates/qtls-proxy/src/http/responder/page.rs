@@ -97,6 +97,7 @@ mod tests {
 
     fn facts() -> Facts {
         Facts {
+            reason: None,
             version: ProtocolVersion::TLSv1_3,
             group: 0x11ec,
             suite: 0x1302,

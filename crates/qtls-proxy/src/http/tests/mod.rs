@@ -7,3 +7,4 @@ mod harness;
 mod limits;
 mod pages;
 mod refusals;
+mod walls;
