@@ -93,6 +93,7 @@ fn certificate(error: &CertificateError) -> Error {
             new(format!("the peer's certificate chain is not valid before {}", time(*not_before)))
                 .hint("is a clock wrong?")
         }
+        CertificateError::Expired => new("a certificate of the peer's chain ends before it begins".to_owned()),
         CertificateError::UnknownIssuer => new("the peer's certificate chain leads to no trust anchor".to_owned())
             .hint("trust the root that issued it, and have the peer send its intermediates"),
         CertificateError::NotValidForNameContext { expected, presented } => {
