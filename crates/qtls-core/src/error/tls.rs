@@ -93,6 +93,7 @@ fn certificate(error: &CertificateError) -> Error {
             new(format!("the peer's certificate chain is not valid before {}", time(*not_before)))
                 .hint("is a clock wrong?")
         }
+        CertificateError::Expired => new("a certificate of the peer's chain ends before it begins".to_owned()),
         CertificateError::UnknownIssuer => new("the peer's certificate chain leads to no trust anchor".to_owned())
             .hint("trust the root that issued it, and have the peer send its intermediates"),
         CertificateError::NotValidForNameContext { expected, presented } => {
@@ -146,6 +147,7 @@ fn received(alert: AlertDescription) -> Error {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateRevoked
         | AlertDescription::UnsupportedCertificate => error.hint("it doesn't accept the certificate of this side"),
+        AlertDescription::AccessDenied => error.hint("it verified the certificate, and doesn't let its holder in"),
         AlertDescription::UnrecognisedName => error.hint("it doesn't know the name that was asked for"),
         _ => error,
     }

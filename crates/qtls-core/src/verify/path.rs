@@ -230,6 +230,26 @@ impl fmt::Display for PathError {
                 webpki::Error::InvalidCrlSignatureForPublicKey => {
                     f.write_str("a CRL is not signed by the CA that it names")
                 }
+                webpki::Error::InvalidNetworkMaskConstraint | webpki::Error::MalformedNameConstraint => {
+                    f.write_str("a CA's name constraints are malformed")
+                }
+                webpki::Error::EmptyEkuExtension => {
+                    f.write_str("a certificate of the chain is made for no purpose at all")
+                }
+                webpki::Error::UnsupportedCertVersion => {
+                    f.write_str("a certificate of the chain is not of version 3 (RFC 5280, section 4.1.2.1)")
+                }
+                webpki::Error::SignatureAlgorithmMismatch => {
+                    f.write_str("a certificate of the chain names two different signature algorithms")
+                }
+                webpki::Error::ExtensionValueInvalid => {
+                    f.write_str("a certificate of the chain has an extension twice, or an invalid one")
+                }
+                webpki::Error::MaximumSignatureChecksExceeded
+                | webpki::Error::MaximumPathBuildCallsExceeded
+                | webpki::Error::MaximumNameConstraintComparisonsExceeded => {
+                    f.write_str("the chain takes more work to verify than any honest one")
+                }
                 error => write!(f, "{error:?}"),
             },
         }
