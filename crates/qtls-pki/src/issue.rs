@@ -1,6 +1,8 @@
 //! Issuing X.509 version 3 certificates (RFC 5280; RFC 9881 for ML-DSA).
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,9 +10,8 @@ use der::asn1::{Any, BitString, Ia5String, ObjectIdentifier, OctetString};
 use der::flagset::FlagSet;
 use der::oid::AssociatedOid;
 use der::{DateTime, Decode, Encode, Sequence, Tag};
-use qtls_core::credentials::{KeyKind, date, key_identifier, key_kind, random, signing_key_kind};
+use qtls_core::credentials::{date, key_identifier, key_kind, random};
 use qtls_core::{Error, Result};
-use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
 use x509_cert::Certificate;
@@ -26,6 +27,9 @@ use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
+
+use crate::names::ServerName;
+use crate::signature;
 
 /// How far before «now» new certificates begin, so that peers whose clock is behind accept them.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
@@ -88,6 +92,72 @@ pub enum AlternativeName {
     Uri(String),
     /// A mail address.
     Email(String),
+}
+
+impl AlternativeName {
+    /// Reads a name out of a certificate or a request; `None` for the kinds that TLS has no use for.
+    pub fn from_general_name(name: &GeneralName) -> Option<Self> {
+        Some(match name {
+            GeneralName::DnsName(name) => Self::Dns(name.as_str().to_owned()),
+            GeneralName::UniformResourceIdentifier(uri) => Self::Uri(uri.as_str().to_owned()),
+            GeneralName::Rfc822Name(address) => Self::Email(address.as_str().to_owned()),
+            GeneralName::IpAddress(octets) => {
+                let octets = octets.as_bytes();
+                let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+                Self::Ip(v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// As OpenSSL writes them: `DNS:example.com`, `IP:192.0.2.1`.
+impl fmt::Display for AlternativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "DNS:{name}"),
+            Self::Ip(address) => write!(f, "IP:{address}"),
+            Self::Uri(uri) => write!(f, "URI:{uri}"),
+            Self::Email(address) => write!(f, "email:{address}"),
+        }
+    }
+}
+
+impl FromStr for AlternativeName {
+    type Err = Error;
+
+    /// Reads what [`ServerName`] does, and with a prefix the other kinds: `URI:spiffe://a.example/b`,
+    /// `email:ops@a.example`.
+    fn from_str(given: &str) -> Result<Self> {
+        let prefixed = given.split_once(':').map(|(prefix, rest)| (prefix.to_ascii_lowercase(), rest));
+        match prefixed {
+            Some((prefix, uri)) if prefix == "uri" => match uri.split_once(':') {
+                Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() && uri.is_ascii() => {
+                    Ok(Self::Uri(uri.to_owned()))
+                }
+                _ => Err(Error::configuration(format!("`{}` is not a URI", uri.escape_debug()))
+                    .hint("give it with its scheme, in ASCII: `URI:spiffe://example.com/service`")),
+            },
+            Some((prefix, address)) if prefix == "email" => match address.split_once('@') {
+                Some((user, host)) if !user.is_empty() && !host.is_empty() && address.is_ascii() => {
+                    Ok(Self::Email(address.to_owned()))
+                }
+                _ => Err(Error::configuration(format!("`{}` is not a mail address", address.escape_debug()))
+                    .hint("give it as `email:name@example.com`, in ASCII")),
+            },
+            Some((prefix, name)) if prefix == "dns" || prefix == "ip" => Ok(name.parse::<ServerName>()?.into()),
+            _ => Ok(given.parse::<ServerName>()?.into()),
+        }
+    }
+}
+
+impl From<ServerName> for AlternativeName {
+    fn from(name: ServerName) -> Self {
+        match name {
+            ServerName::Dns(name) => Self::Dns(name),
+            ServerName::Ip(address) => Self::Ip(address),
+        }
+    }
 }
 
 /// What a certificate is to say, apart from its key and its issuer.
@@ -249,7 +319,7 @@ fn sign(
     authority: Option<&OctetString>,
     key: &dyn SigningKey,
 ) -> Result<CertificateDer<'static>> {
-    let (scheme, algorithm) = signature_algorithm(signing_key_kind(key)?);
+    let algorithm = signature::algorithm(key)?;
     let subject = subject(template)?;
     if template.not_after <= template.not_before {
         return Err(Error::configuration("the certificate would end before it begins"));
@@ -265,37 +335,13 @@ fn sign(
         subject_public_key_info: SubjectPublicKeyInfoOwned::from_der(spki).map_err(encoding)?,
     };
     let message = tbs_certificate.to_der().map_err(encoding)?;
-    let signer = key
-        .choose_scheme(&[scheme])
-        .ok_or_else(|| Error::certificate(format!("the issuing key can't sign with {scheme:?}")))?;
-    let signature = signer
-        .sign(&message)
-        .map_err(|error| Error::certificate(format!("the issuing key could not sign: {error}")))?;
+    let signature = signature::sign(key, &message)?;
     let signed = SignedCertificate {
         tbs_certificate,
         signature_algorithm: algorithm,
         signature: BitString::from_bytes(&signature).map_err(encoding)?,
     };
     Ok(CertificateDer::from(signed.to_der().map_err(encoding)?))
-}
-
-/// How a key of this kind signs certificates. The hash is as strong as the key.
-fn signature_algorithm(kind: KeyKind) -> (SignatureScheme, AlgorithmIdentifierOwned) {
-    let (scheme, oid, parameters) = match kind {
-        // RFC 4055, section 5: parameters are NULL.
-        KeyKind::Rsa(bits) if bits >= 4096 => (SignatureScheme::RSA_PKCS1_SHA384, SHA384_WITH_RSA, Some(Any::null())),
-        KeyKind::Rsa(_) => (SignatureScheme::RSA_PKCS1_SHA256, SHA256_WITH_RSA, Some(Any::null())),
-        // RFC 5758, section 3.2: parameters are absent.
-        KeyKind::EcdsaP256 => (SignatureScheme::ECDSA_NISTP256_SHA256, ECDSA_WITH_SHA256, None),
-        KeyKind::EcdsaP384 => (SignatureScheme::ECDSA_NISTP384_SHA384, ECDSA_WITH_SHA384, None),
-        KeyKind::EcdsaP521 => (SignatureScheme::ECDSA_NISTP521_SHA512, ECDSA_WITH_SHA512, None),
-        // RFC 8410, section 3, and RFC 9881, section 2: parameters are absent.
-        KeyKind::Ed25519 => (SignatureScheme::ED25519, ED25519, None),
-        KeyKind::MlDsa44 => (SignatureScheme::ML_DSA_44, ML_DSA_44, None),
-        KeyKind::MlDsa65 => (SignatureScheme::ML_DSA_65, ML_DSA_65, None),
-        KeyKind::MlDsa87 => (SignatureScheme::ML_DSA_87, ML_DSA_87, None),
-    };
-    (scheme, AlgorithmIdentifierOwned { oid, parameters })
 }
 
 /// 159 random bits: positive, and never longer than the 20 octets of RFC 5280, section 4.1.2.2.
@@ -339,11 +385,11 @@ fn extensions(
     Ok(extensions)
 }
 
-fn extension<T: AssociatedOid + Encode>(critical: bool, value: &T) -> Result<Extension> {
+pub(crate) fn extension<T: AssociatedOid + Encode>(critical: bool, value: &T) -> Result<Extension> {
     Ok(Extension { extn_id: T::OID, critical, extn_value: octets(&value.to_der().map_err(encoding)?)? })
 }
 
-fn general_name(name: &AlternativeName) -> Result<GeneralName> {
+pub(crate) fn general_name(name: &AlternativeName) -> Result<GeneralName> {
     let ascii = |text: &str, what: &str| {
         Ia5String::new(text).map_err(|_| {
             Error::configuration(format!("`{text}` can't be {what} in a certificate: it has characters outside ASCII"))
@@ -358,8 +404,12 @@ fn general_name(name: &AlternativeName) -> Result<GeneralName> {
 }
 
 fn subject(template: &Template) -> Result<RdnSequence> {
+    distinguished_name(template.common_name.as_deref(), template.organization.as_deref())
+}
+
+pub(crate) fn distinguished_name(common_name: Option<&str>, organization: Option<&str>) -> Result<RdnSequence> {
     let mut subject = RdnSequence::default();
-    for (oid, value) in [(ORGANIZATION, &template.organization), (COMMON_NAME, &template.common_name)] {
+    for (oid, value) in [(ORGANIZATION, organization), (COMMON_NAME, common_name)] {
         let Some(value) = value else { continue };
         let length = value.chars().count();
         if length == 0 || length > 64 || value.chars().any(char::is_control) {
@@ -377,33 +427,24 @@ fn subject(template: &Template) -> Result<RdnSequence> {
 }
 
 /// UTCTime through 2049 and GeneralizedTime from 2050 on (RFC 5280, section 4.1.2.5).
-fn time(at: SystemTime) -> Result<Time> {
+pub(crate) fn time(at: SystemTime) -> Result<Time> {
     DateTime::from_system_time(at)
         .map(Time::from)
         .map_err(|_| Error::configuration("a certificate can't hold a date before 1970 or after 9999"))
 }
 
-fn octets(bytes: &[u8]) -> Result<OctetString> {
+pub(crate) fn octets(bytes: &[u8]) -> Result<OctetString> {
     OctetString::new(bytes).map_err(encoding)
 }
 
-fn encoding(error: der::Error) -> Error {
+pub(crate) fn encoding(error: der::Error) -> Error {
     Error::certificate(format!("a certificate can't be encoded or read: {error}"))
 }
 
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+pub(crate) const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
-const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
-const SHA384_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12");
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
-const ECDSA_WITH_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
-const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
-const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
 
 #[cfg(test)]
 mod tests;

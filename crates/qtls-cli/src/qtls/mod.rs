@@ -1,5 +1,8 @@
 //! `qtls`, the operator's tool: one module a command.
 
+mod csr;
+mod keygen;
+mod passphrase;
 mod quickstart;
 
 use std::io::{self, Write};
@@ -28,11 +31,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Csr(csr::Arguments),
+    Keygen(keygen::Arguments),
     Quickstart(quickstart::Arguments),
 }
 
 fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     match &arguments.command {
+        Command::Csr(arguments) => csr::run(arguments, out),
+        Command::Keygen(arguments) => keygen::run(arguments, out),
         Command::Quickstart(arguments) => quickstart::run(arguments, out),
     }
 }
