@@ -17,10 +17,11 @@ use rustls::sign::SigningKey;
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::certificate::Version;
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
-    SubjectKeyIdentifier,
+    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints,
+    ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, Extensions};
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
@@ -48,6 +49,8 @@ pub enum Profile {
     Server,
     /// The leaf of a TLS client.
     Client,
+    /// A leaf that signs code and documents, and is of no use in TLS.
+    Signing,
 }
 
 impl Profile {
@@ -77,8 +80,47 @@ impl Profile {
             Self::Root | Self::Intermediate { .. } => None,
             Self::Server => Some(SERVER_AUTH),
             Self::Client => Some(CLIENT_AUTH),
+            Self::Signing => Some(CODE_SIGNING),
         }
     }
+}
+
+/// Which leaves an authority may stand above; it can't issue for any other purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Servers and clients of TLS.
+    Tls,
+    /// Signers of code and documents.
+    Signing,
+}
+
+impl Purpose {
+    fn extended_key_usage(self) -> Vec<ObjectIdentifier> {
+        match self {
+            Self::Tls => vec![SERVER_AUTH, CLIENT_AUTH],
+            Self::Signing => vec![CODE_SIGNING],
+        }
+    }
+}
+
+/// What only some certificates say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// For an authority: what it is restricted to, if to anything.
+    pub purpose: Option<Purpose>,
+    /// Where its issuer's revocation list and certificate are found.
+    pub links: Links,
+}
+
+/// Where relying parties find what the certificate itself doesn't say (RFC 5280, sections 4.2.1.13 and 4.2.2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// URLs of the issuer's revocation list, in DER.
+    pub crl: Vec<String>,
+    /// URLs of the issuer's own certificate, in DER.
+    pub issuer: Vec<String>,
+    /// URLs of an OCSP responder.
+    pub ocsp: Vec<String>,
 }
 
 /// A name besides the subject (RFC 5280, section 4.2.1.6).
@@ -199,7 +241,7 @@ impl Authority {
         let subject = subject(template)?;
         let identifier = octets(&key_identifier(&spki)?)?;
         // A self-signed certificate is its own authority, and so names none (RFC 5280, section 4.2.1.1).
-        let certificate = sign(template, &spki, &subject, &identifier, None, key.as_ref())?;
+        let certificate = sign(template, &Additions::default(), &spki, &subject, &identifier, None, key.as_ref())?;
         Self::new(certificate, key)
     }
 
@@ -243,6 +285,16 @@ impl Authority {
     /// Fails when this authority may not: an authority below one whose path length is used up, or a certificate that
     /// would outlive its issuer.
     pub fn issue(&self, template: &Template, spki: &[u8]) -> Result<CertificateDer<'static>> {
+        self.issue_with(template, &Additions::default(), spki)
+    }
+
+    /// As [`Self::issue`], with what only some certificates say.
+    pub fn issue_with(
+        &self,
+        template: &Template,
+        additions: &Additions,
+        spki: &[u8],
+    ) -> Result<CertificateDer<'static>> {
         match (template.profile, self.path_len) {
             (Profile::Root, _) => return Err(Error::internal("a root is signed by itself, not by an authority")),
             (Profile::Intermediate { .. }, Some(0)) => {
@@ -268,12 +320,18 @@ impl Authority {
             .hint("choose a shorter validity, or renew the issuer first"));
         }
         key_kind(spki)?;
-        sign(template, spki, &self.subject, &octets(&key_identifier(spki)?)?, Some(&self.identifier), self.key.as_ref())
+        let identifier = octets(&key_identifier(spki)?)?;
+        sign(template, additions, spki, &self.subject, &identifier, Some(&self.identifier), self.key.as_ref())
     }
 
     /// The authority's own certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The key identifier that what it issues refers to it by.
+    pub(crate) fn identifier(&self) -> &OctetString {
+        &self.identifier
     }
 
     /// The authority's key.
@@ -313,6 +371,7 @@ struct SignedCertificate {
 
 fn sign(
     template: &Template,
+    additions: &Additions,
     spki: &[u8],
     issuer: &RdnSequence,
     identifier: &OctetString,
@@ -330,7 +389,7 @@ fn sign(
         signature: algorithm.clone(),
         issuer: issuer.clone(),
         validity: Validity::new(time(template.not_before)?, time(template.not_after)?),
-        extensions: Some(extensions(template, subject.is_empty(), identifier, authority)?),
+        extensions: Some(extensions(template, additions, subject.is_empty(), identifier, authority)?),
         subject,
         subject_public_key_info: SubjectPublicKeyInfoOwned::from_der(spki).map_err(encoding)?,
     };
@@ -355,6 +414,7 @@ fn serial_number() -> Result<SerialNumber> {
 
 fn extensions(
     template: &Template,
+    additions: &Additions,
     subject_is_empty: bool,
     identifier: &OctetString,
     authority: Option<&OctetString>,
@@ -369,9 +429,14 @@ fn extensions(
         let authority = AuthorityKeyIdentifier { key_identifier: Some(authority.clone()), ..Default::default() };
         extensions.push(extension(false, &authority)?);
     }
-    if let Some(purpose) = profile.extended_key_usage() {
+    if profile.is_authority() {
+        if let Some(purpose) = additions.purpose {
+            extensions.push(extension(false, &ExtendedKeyUsage(purpose.extended_key_usage()))?);
+        }
+    } else if let Some(purpose) = profile.extended_key_usage() {
         extensions.push(extension(false, &ExtendedKeyUsage(vec![purpose]))?);
     }
+    extensions.extend(links(&additions.links)?);
     if !template.names.is_empty() {
         let names = template.names.iter().map(general_name).collect::<Result<Vec<_>>>()?;
         // Critical if and only if it is all that names the holder (RFC 5280, section 4.2.1.6).
@@ -381,6 +446,34 @@ fn extensions(
     }
     if subject_is_empty && profile.is_authority() {
         return Err(Error::configuration("an authority needs a common name (RFC 5280, section 4.1.2.6)"));
+    }
+    Ok(extensions)
+}
+
+fn links(links: &Links) -> Result<Vec<Extension>> {
+    let url = |url: &String| {
+        let shaped = url.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+        if !shaped || !url.is_ascii() || url.contains(char::is_whitespace) {
+            return Err(Error::configuration(format!("`{}` is not a URL", url.escape_debug()))
+                .hint("give one such as http://pki.example.com/ca.crl"));
+        }
+        general_name(&AlternativeName::Uri(url.clone()))
+    };
+    let mut extensions = Vec::new();
+    if !links.crl.is_empty() {
+        let names = links.crl.iter().map(url).collect::<Result<Vec<_>>>()?;
+        let distribution_point = Some(DistributionPointName::FullName(names));
+        let point = DistributionPoint { distribution_point, reasons: None, crl_issuer: None };
+        extensions.push(extension(false, &CrlDistributionPoints(vec![point]))?);
+    }
+    let ocsp = links.ocsp.iter().map(|text| (OCSP, text));
+    let issuers = links.issuer.iter().map(|text| (CA_ISSUERS, text));
+    let access = ocsp
+        .chain(issuers)
+        .map(|(access_method, text)| Ok(AccessDescription { access_method, access_location: url(text)? }))
+        .collect::<Result<Vec<_>>>()?;
+    if !access.is_empty() {
+        extensions.push(extension(false, &AuthorityInfoAccessSyntax(access))?);
     }
     Ok(extensions)
 }
@@ -444,6 +537,9 @@ pub(crate) fn encoding(error: der::Error) -> Error {
 pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 pub(crate) const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
+const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn encrypted_section(bytes: &[u8]) -> Option<Result<Vec<u8>, der::pem::Error>> {
     let end = format!("-----END {ENCRYPTED_LABEL}-----");
     let start = text.find(&begin)?;
     let stop = text[start..].find(&end).map_or(text.len(), |length| start + length + end.len());
-    Some(der::pem::decode_vec(text[start..stop].as_bytes()).map(|(_, der)| der))
+    Some(der::pem::decode_vec(&text.as_bytes()[start..stop]).map(|(_, der)| der))
 }
 
 fn refusal(error: &pkcs8::Error) -> Error {

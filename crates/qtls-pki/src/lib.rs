@@ -3,6 +3,9 @@
 //! Signing goes through rustls' `SigningKey`, so that a key may be a file's or an HSM's.
 #![forbid(unsafe_code)]
 
+pub mod ca;
+pub mod crl;
+mod directory;
 pub mod files;
 pub mod issue;
 pub mod keys;

@@ -1,5 +1,7 @@
 //! `qtls`, the operator's tool: one module a command.
 
+mod ca;
+mod crl;
 mod csr;
 mod keygen;
 mod passphrase;
@@ -31,6 +33,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Ca(ca::Arguments),
+    Crl(crl::Arguments),
     Csr(csr::Arguments),
     Keygen(keygen::Arguments),
     Quickstart(quickstart::Arguments),
@@ -38,6 +42,8 @@ enum Command {
 
 fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     match &arguments.command {
+        Command::Ca(arguments) => ca::run(arguments, out),
+        Command::Crl(arguments) => crl::run(arguments, out),
         Command::Csr(arguments) => csr::run(arguments, out),
         Command::Keygen(arguments) => keygen::run(arguments, out),
         Command::Quickstart(arguments) => quickstart::run(arguments, out),

@@ -22,7 +22,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 
-pub use generate::{generate, key_identifier, random};
+pub use generate::{generate, key_identifier, random, sha256};
 pub use kind::{KeyKind, key_kind, signing_key_kind};
 pub use load::{Source, certificates, private_key, signing_key};
 
