@@ -249,6 +249,11 @@ impl List {
         })
     }
 
+    /// Whether its signature is over a hash that collisions are known for.
+    pub fn has_broken_signature(&self) -> bool {
+        signature::is_broken(self.inner.signature_algorithm.oid)
+    }
+
     /// Whether the list speaks for `now`; if it doesn't, why.
     pub fn staleness(&self, now: SystemTime) -> Option<String> {
         if now < self.this_update {

@@ -7,6 +7,7 @@ pub mod ca;
 pub mod crl;
 mod directory;
 pub mod files;
+pub mod inspect;
 pub mod issue;
 pub mod keys;
 pub mod names;

@@ -58,6 +58,11 @@ pub(crate) fn name(oid: ObjectIdentifier) -> String {
     NAMES.iter().find(|(known, _)| *known == oid).map_or_else(|| oid.to_string(), |(_, name)| (*name).to_owned())
 }
 
+/// Whether the algorithm signs a hash that collisions are known for.
+pub(crate) fn is_broken(oid: ObjectIdentifier) -> bool {
+    [MD5_WITH_RSA, SHA1_WITH_RSA, ECDSA_WITH_SHA1].contains(&oid)
+}
+
 /// How a key of this kind signs certificates. The hash is as strong as the key.
 fn signature_algorithm(kind: KeyKind) -> (SignatureScheme, AlgorithmIdentifierOwned) {
     let (scheme, oid, parameters) = match kind {

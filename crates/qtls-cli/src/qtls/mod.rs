@@ -3,6 +3,7 @@
 mod ca;
 mod crl;
 mod csr;
+mod inspect;
 mod keygen;
 mod passphrase;
 mod quickstart;
@@ -36,6 +37,7 @@ enum Command {
     Ca(ca::Arguments),
     Crl(crl::Arguments),
     Csr(csr::Arguments),
+    Inspect(inspect::Arguments),
     Keygen(keygen::Arguments),
     Quickstart(quickstart::Arguments),
 }
@@ -45,6 +47,7 @@ fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
         Command::Ca(arguments) => ca::run(arguments, out),
         Command::Crl(arguments) => crl::run(arguments, out),
         Command::Csr(arguments) => csr::run(arguments, out),
+        Command::Inspect(arguments) => inspect::run(arguments, out),
         Command::Keygen(arguments) => keygen::run(arguments, out),
         Command::Quickstart(arguments) => quickstart::run(arguments, out),
     }

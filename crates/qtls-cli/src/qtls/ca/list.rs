@@ -9,7 +9,7 @@ use qtls_pki::ca::{Ca, Entry};
 use serde::Serialize;
 
 use super::Directory;
-use crate::ui::{print, say};
+use crate::ui::{print, printable, say};
 
 /// List what was issued, and what became of it
 #[derive(clap::Args)]
@@ -93,11 +93,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
                 row.profile,
                 row.not_after,
                 row.key,
-                printable(row)
+                name_of(row)
             )
         })
         .collect();
-    print(out, &text)
+    print(out, &printable(&text))
 }
 
 pub(super) fn show(arguments: &ShowArguments, out: &mut dyn Write) -> Result<()> {
@@ -106,6 +106,6 @@ pub(super) fn show(arguments: &ShowArguments, out: &mut dyn Write) -> Result<()>
     print(out, &ca.issued(entry)?.pem()?)
 }
 
-fn printable(row: &Row<'_>) -> String {
+fn name_of(row: &Row<'_>) -> String {
     if row.subject.is_empty() { row.names.join(", ") } else { row.subject.to_owned() }
 }
