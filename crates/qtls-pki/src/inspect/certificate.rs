@@ -90,7 +90,7 @@ pub(super) fn report(der: &[u8], certificate: &Certificate, now: SystemTime) -> 
     let (not_before, not_after) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
     let links = |method: ObjectIdentifier| {
         let described = access.iter().flatten().filter(|description| description.access_method == method);
-        described.map(|description| general_name(&description.access_location)).collect()
+        described.map(|description| url(&description.access_location)).collect()
     };
     let mut report = CertificateReport {
         subject: tbs.subject().to_string(),
@@ -199,6 +199,14 @@ fn general_name(name: &GeneralName) -> String {
     }
 }
 
+/// A name that is expected to be a URI, without the word that says so.
+fn url(name: &GeneralName) -> String {
+    match name {
+        GeneralName::UniformResourceIdentifier(uri) => uri.as_str().to_owned(),
+        other => general_name(other),
+    }
+}
+
 /// An address and a mask, as name constraints have them.
 fn address_range(octets: &[u8]) -> String {
     let address = |octets: &[u8]| {
@@ -219,7 +227,7 @@ fn subtrees(trees: Option<&GeneralSubtrees>) -> Vec<String> {
 
 fn point_urls(point: &DistributionPoint) -> Vec<String> {
     match &point.distribution_point {
-        Some(DistributionPointName::FullName(names)) => names.iter().map(general_name).collect(),
+        Some(DistributionPointName::FullName(names)) => names.iter().map(url).collect(),
         _ => Vec::new(),
     }
 }

@@ -91,7 +91,7 @@ fn of_leaf(report: &CertificateReport) -> Option<String> {
     if !for_servers || named || report.self_issued {
         return None;
     }
-    let common_name = report.subject.contains("CN=").then_some(": clients ignore the common name").unwrap_or_default();
+    let common_name = if report.subject.contains("CN=") { ": clients ignore the common name" } else { "" };
     Some(format!("has no DNS name and no IP address as alternative name{common_name}"))
 }
 

@@ -85,7 +85,7 @@ impl Page {
         if report.authority {
             let below = report.path_length.map_or_else(
                 || "any number of CAs below it".to_owned(),
-                |count| format!("at most {count} CAs below it"),
+                |count| if count == 0 { "no CA below it".to_owned() } else { format!("at most {count} CAs below it") },
             );
             self.row("CA", &below);
         }
