@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use qtls_core::credentials::{Source, files, signing_key};
+use qtls_core::credentials::{Source, files, private_key, signing_key};
 use qtls_core::{Error, Result};
 use qtls_pki::files::{Readers, create};
 use qtls_pki::issue::AlternativeName;
-use qtls_pki::keys::read_private_key;
 use qtls_pki::{pem, request};
 
 use super::passphrase::PassphraseOptions;
@@ -43,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     }
     let content = files::read_secret(key)?;
     let origin = key.to_string_lossy();
-    let key = read_private_key(Source { origin: &origin, bytes: &content }, passphrase.read()?.as_ref())?;
+    let key = private_key(Source { origin: &origin, bytes: &content }, passphrase.read()?.as_ref())?;
     let signer = signing_key(&key).map_err(|error| error.at(&origin))?;
     let common_name = common_name.clone().or_else(|| first_dns_name(names));
     let der = request::create(common_name.as_deref(), organization.as_deref(), names, signer.as_ref())?;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::{Credential, Source, certificates};
+use super::{Credential, Passphrase, Source, certificates, private_key};
+use crate::verify::Crl;
 use crate::{Error, Result};
 
 /// The largest file that is read, in octets: room for a bundle of every public root, ten times over.
@@ -39,15 +40,37 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(content)
 }
 
-/// The chain in `cert` with the key in `key`; named after the stem of `cert`. Both paths are tried as [`resolve`] says.
+/// A passphrase from a file, whose one line it is.
+pub fn passphrase(path: &Path) -> Result<Passphrase> {
+    Passphrase::new(read_secret(path)?, path.display().to_string())
+}
+
+/// A passphrase from an environment variable.
+pub fn passphrase_from_environment(variable: &str) -> Result<Passphrase> {
+    let origin = format!("environment variable {variable}");
+    match std::env::var_os(variable) {
+        Some(value) => Passphrase::new(Zeroizing::new(value.into_encoded_bytes()), origin),
+        None => Err(Error::configuration("is not set, and holds the passphrase of a private key")
+            .at(origin)
+            .hint("set it in the environment of the service, or keep the passphrase in a file")),
+    }
+}
+
+/// [`credential_with`] for a key that isn't encrypted.
 pub fn credential(cert: &Path, key: &Path) -> Result<Credential> {
+    credential_with(cert, key, None)
+}
+
+/// The chain in `cert` with the key in `key`; named after the stem of `cert`. Both paths are tried as [`resolve`] says.
+pub fn credential_with(cert: &Path, key: &Path, passphrase: Option<&Passphrase>) -> Result<Credential> {
     let (cert, key) = (resolve(cert), resolve(key));
     let (cert_bytes, key_bytes) = (read(&cert)?, read_secret(&key)?);
     let name = cert.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Credential::from_pem(
+    Credential::from_sources(
         name,
         Source { origin: &cert.to_string_lossy(), bytes: &cert_bytes },
         Source { origin: &key.to_string_lossy(), bytes: &key_bytes },
+        passphrase,
     )
 }
 
@@ -68,11 +91,124 @@ pub fn resolve(path: &Path) -> PathBuf {
     if other.exists() { other } else { path.to_owned() }
 }
 
-/// The trust anchors in a PEM bundle. Each must be readable as one; the path is tried as [`resolve`] says.
+/// Trust anchors from a file or a directory, and what was skipped on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Anchors {
+    /// The anchors, each once.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// One sentence about each file of a directory that holds no trust anchor.
+    pub warnings: Vec<String>,
+}
+
+/// The trust anchors of [`anchors`], for callers that tell nobody what was skipped.
 pub fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    anchors(path).map(|anchors| anchors.certificates)
+}
+
+/// The trust anchors in a bundle (PEM or DER), or in the files of a directory.
+///
+/// In a bundle each certificate must be readable as an anchor. In a directory a file without one is skipped with a
+/// warning, but a file that can't be read is an error, and so is a directory without any anchor. Hidden files and
+/// subdirectories are passed over. The path is tried as [`resolve`] says.
+pub fn anchors(path: &Path) -> Result<Anchors> {
     let path = resolve(path);
+    if !path.is_dir() {
+        return Ok(Anchors { certificates: bundle(&path)?, warnings: Vec::new() });
+    }
+    let mut found = Anchors::default();
+    for file in entries(&path)? {
+        let bytes = read(&file)?;
+        match anchors_in(&file, &bytes) {
+            Ok(certificates) => {
+                for certificate in certificates {
+                    // Directories made by `openssl rehash` name each file twice.
+                    if !found.certificates.contains(&certificate) {
+                        found.certificates.push(certificate);
+                    }
+                }
+            }
+            Err(error) => found.warnings.push(format!("skipped: {}: {}", file.display(), error.message())),
+        }
+    }
+    if found.certificates.is_empty() {
+        return Err(Error::certificate("is a directory that holds no CA certificate")
+            .at(path.display())
+            .hint("put CA certificates into it, in PEM or DER"));
+    }
+    Ok(found)
+}
+
+/// CRLs from files and directories, and what was skipped on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Crls {
+    /// The CRLs.
+    pub crls: Vec<Crl>,
+    /// One sentence about each file of a directory that holds no CRL.
+    pub warnings: Vec<String>,
+}
+
+/// The CRLs (PEM or DER) in files and in the files of directories.
+///
+/// A file must hold a usable CRL. In a directory a file without one is skipped with a warning, but a file that holds
+/// an unusable CRL or can't be read is an error: what it revokes must not be forgotten in silence. A directory may be
+/// empty; what that means is [`Revocation`](crate::verify::Revocation)'s to say.
+pub fn crls<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Crls> {
+    let mut found = Crls::default();
+    for path in paths {
+        let path = path.as_ref();
+        if !path.is_dir() {
+            found.crls.extend(crls_in(path)?);
+            continue;
+        }
+        for file in entries(path)? {
+            if is_crl(&read(&file)?) {
+                found.crls.extend(crls_in(&file)?);
+            } else {
+                found.warnings.push(format!("skipped: {}: holds no CRL", file.display()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn crls_in(path: &Path) -> Result<Vec<Crl>> {
+    Crl::parse(Source { origin: &path.to_string_lossy(), bytes: &read(path)? })
+}
+
+/// Certificates and keys are commonly kept beside CRLs; a damaged CRL must not pass for one of them.
+fn is_crl(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
+    if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        return true;
+    }
+    let source = Source { origin: "", bytes };
+    bytes.first() == Some(&0x30) && certificates(source).is_err() && private_key(source, None).is_err()
+}
+
+/// The files of a directory in the order of their names, without hidden ones and directories.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |error: std::io::Error| unreadable(directory, &error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        // Mounted Kubernetes volumes keep what their symbolic links point to under names that begin with two dots.
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let path = entry.path();
+        if !hidden && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    anchors_in(path, &read(path)?)
+}
+
+fn anchors_in(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let origin = path.to_string_lossy();
-    let found = certificates(Source { origin: &origin, bytes: &read(&path)? })?;
+    let found = certificates(Source { origin: &origin, bytes })?;
     for (index, certificate) in found.iter().enumerate() {
         webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
             Error::certificate(format!("certificate {} can't be a trust anchor: {error}", index + 1))
@@ -211,6 +347,40 @@ mod tests {
         assert_eq!((read.name.as_str(), read.kind), ("server-cert", KeyKind::EcdsaP256));
         let error = refusal(credential(&cert, &cert));
         assert!(error.starts_with(&format!("{}: holds no private key", cert.display())), "{error}");
+    }
+
+    #[test]
+    fn passphrases_come_from_files_and_variables() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passphrase");
+        std::fs::write(&file, "sesame\n").unwrap();
+        assert_eq!(passphrase(&file).unwrap().origin(), file.to_string_lossy());
+        let error = refusal(passphrase_from_environment("QTLS_TEST_PASSPHRASE_THAT_IS_NOT_SET"));
+        assert!(error.starts_with("environment variable QTLS_TEST_PASSPHRASE_THAT_IS_NOT_SET: is not set"), "{error}");
+        // Every test process has this one.
+        assert!(passphrase_from_environment("PATH").is_ok());
+    }
+
+    #[test]
+    fn a_directory_gives_every_anchor_once_and_tells_what_it_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = |name: &str| {
+            certificate(name, signing_key(&generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap().as_ref(), -60, 60, &[])
+        };
+        let error = refusal(anchors(dir.path()));
+        assert!(error.contains("is a directory that holds no CA certificate"), "{error}");
+        let (one, two) = (ca("one"), ca("two"));
+        let put = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        put("one.pem", &chain_pem(std::slice::from_ref(&one)));
+        put("two.der", &two);
+        put("3ea1b7c2.0", &chain_pem(&[one.clone(), two.clone()]));
+        put("README", b"CA certificates of the site");
+        put(".hidden", b"x");
+        std::fs::create_dir(dir.path().join("old")).unwrap();
+        let found = anchors(dir.path()).unwrap();
+        assert_eq!(found.certificates, [one, two]);
+        assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
+        assert!(found.warnings[0].contains("README: holds no certificate: it has no PEM section"));
     }
 
     #[test]

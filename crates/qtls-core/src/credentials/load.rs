@@ -9,14 +9,16 @@ use aws_lc_rs::signature::{
 };
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use rustls::sign::SigningKey;
+use x509_cert::Certificate;
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier};
-use x509_cert::der::{Class, Decode, Reader, SliceReader, Tag, Tagged};
+use x509_cert::der::{Class, Decode, Reader, SliceReader, Tag, Tagged, pem};
 use x509_cert::spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
 
 use super::KeyKind;
+use super::encrypted::{Passphrase, decrypt, reencrypt};
 use super::kind::{Algorithm, SUPPORTED, UNNAMED_CURVE, identify, named_curve, rsa_private_modulus_bits};
 use crate::{Error, Result};
 
@@ -29,8 +31,11 @@ pub struct Source<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Every certificate in PEM, in its order. Fails when there is none, and says what there is instead.
+/// Every certificate in PEM or DER, in its order. Fails when there is none, and says what there is instead.
 pub fn certificates(source: Source<'_>) -> Result<Vec<CertificateDer<'static>>> {
+    if is_der(source.bytes) {
+        return der_certificates(source);
+    }
     let found = CertificateDer::pem_slice_iter(source.bytes)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Error::certificate(format!("is not well-formed PEM: {error}")).at(source.origin))?;
@@ -39,55 +44,59 @@ pub fn certificates(source: Source<'_>) -> Result<Vec<CertificateDer<'static>>> 
     }
     let error = Error::certificate(format!("holds no certificate: {}", found_instead(source.bytes))).at(source.origin);
     Err(match pem_labels(source.bytes).as_slice() {
-        [] if looks_like_der(source.bytes) => {
-            error.hint("convert it to PEM with `openssl x509 -inform DER -in FILE -out FILE.pem`")
-        }
         labels if labels.iter().any(|label| label == "TRUSTED CERTIFICATE") => {
             error.hint("convert it with `openssl x509 -in FILE -out FILE.pem`")
+        }
+        labels if labels.iter().any(|label| label == "PKCS7") => {
+            error.hint("convert it with `openssl pkcs7 -print_certs -in FILE -out FILE.pem`")
         }
         labels if labels.iter().any(|label| label.ends_with("PRIVATE KEY")) => {
             error.hint("this is a private key: are the certificate and the key interchanged?")
         }
-        _ => error.hint("a certificate file holds `-----BEGIN CERTIFICATE-----` sections, the leaf first"),
+        _ => error.hint("a certificate file holds `-----BEGIN CERTIFICATE-----` sections, the leaf first, or DER"),
     })
 }
 
-/// The first private key in PEM. Fails when there is none or when it is encrypted, and says what to do about it.
+/// The first private key in PEM, or the one in DER; decrypted with `passphrase` where it is encrypted.
 ///
-/// The bytes are wiped when the returned value is dropped.
-pub fn private_key(source: Source<'_>) -> Result<Zeroizing<PrivateKeyDer<'static>>> {
+/// Fails when there is none and when it can't be decrypted, and says what to do about it. A passphrase for a key that
+/// isn't encrypted is not used. The bytes are wiped when the returned value is dropped.
+pub fn private_key(source: Source<'_>, passphrase: Option<&Passphrase>) -> Result<Zeroizing<PrivateKeyDer<'static>>> {
+    if is_der(source.bytes) {
+        return der_private_key(source, passphrase);
+    }
     let labels = pem_labels(source.bytes);
     // OpenSSL's traditional encryption keeps the plain label and says so in a header (RFC 1421).
-    let traditional = contains(source.bytes, b"Proc-Type: 4,ENCRYPTED");
-    let plain = labels.iter().any(|label| PLAIN_LABELS.contains(&label.as_str()));
-    if traditional || (!plain && labels.iter().any(|label| label == "ENCRYPTED PRIVATE KEY")) {
+    if contains(source.bytes, b"Proc-Type: 4,ENCRYPTED") {
         return Err(Error::certificate(
-            "the private key is encrypted: reading it needs a passphrase, and none can be given here",
+            "the private key is encrypted in OpenSSL's traditional way, which derives its key with MD5 \
+             and is not read here",
         )
         .at(source.origin)
-        .hint(format!(
-            "decrypt it once into a file that only the service can read: `(umask 077; openssl pkey -in {} -out {})`",
-            source.origin,
-            decrypted_name(source.origin)
-        )));
+        .hint(format!("encrypt it again as PKCS#8: {}", reencrypt(source.origin))));
     }
-    if !plain {
-        let error =
-            Error::certificate(format!("holds no private key: {}", found_instead(source.bytes))).at(source.origin);
-        return Err(if labels.is_empty() && looks_like_der(source.bytes) {
-            error.hint("convert it to PEM with `openssl pkey -inform DER -in FILE -out FILE.pem`")
-        } else if labels.iter().any(|label| label == "CERTIFICATE") {
-            error.hint("this is a certificate: are the certificate and the key interchanged?")
-        } else {
-            error.hint(format!(
-                "a key file holds one of {}",
-                PLAIN_LABELS.map(|label| format!("`-----BEGIN {label}-----`")).join(", ")
-            ))
-        });
+    let malformed = |error: &dyn std::fmt::Display| {
+        Error::certificate(format!("is not well-formed PEM: {error}")).at(source.origin)
+    };
+    if labels.iter().any(|label| PLAIN_LABELS.contains(&label.as_str())) {
+        return PrivateKeyDer::from_pem_slice(source.bytes).map(Zeroizing::new).map_err(|error| malformed(&error));
     }
-    PrivateKeyDer::from_pem_slice(source.bytes)
-        .map(Zeroizing::new)
-        .map_err(|error| Error::certificate(format!("is not well-formed PEM: {error}")).at(source.origin))
+    if let Some(section) = encrypted_section(source.bytes) {
+        let mut der = Zeroizing::new(Vec::new());
+        pem::Decoder::new_detect_wrap(section)
+            .and_then(|mut decoder| decoder.decode_to_end(&mut der).map(|_| ()))
+            .map_err(|error| malformed(&error))?;
+        return decrypt(&der, passphrase, source.origin);
+    }
+    let error = Error::certificate(format!("holds no private key: {}", found_instead(source.bytes))).at(source.origin);
+    Err(if labels.iter().any(|label| label == "CERTIFICATE") {
+        error.hint("this is a certificate: are the certificate and the key interchanged?")
+    } else {
+        error.hint(format!(
+            "a key file holds one of {}, or DER",
+            LABELS.map(|label| format!("`-----BEGIN {label}-----`")).join(", ")
+        ))
+    })
 }
 
 /// A private key that can sign: PKCS#8, PKCS#1 (RSA) or SEC1 (ECDSA).
@@ -111,8 +120,10 @@ pub fn signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>> {
 }
 
 const ACCEPTED: &str =
-    "accepted are unencrypted PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) and SEC1 (`EC PRIVATE KEY`)";
+    "accepted are PKCS#8 (`PRIVATE KEY`, and encrypted), PKCS#1 (`RSA PRIVATE KEY`) and SEC1 (`EC PRIVATE KEY`)";
 const PLAIN_LABELS: [&str; 3] = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+const ENCRYPTED_LABEL: &str = "ENCRYPTED PRIVATE KEY";
+const LABELS: [&str; 4] = [PLAIN_LABELS[0], ENCRYPTED_LABEL, PLAIN_LABELS[1], PLAIN_LABELS[2]];
 /// The sizes that the cryptographic library accepts.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
@@ -276,6 +287,90 @@ fn both(private_key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((seed, expanded))
 }
 
+/// Whether the first octets are a whole DER element, as a certificate or a key is one: no text is.
+fn is_der(bytes: &[u8]) -> bool {
+    SliceReader::new(bytes)
+        .and_then(|mut reader| reader.decode::<AnyRef<'_>>())
+        .is_ok_and(|element| element.tag() == Tag::Sequence)
+}
+
+/// Certificates one after the other, as `cat` makes of DER files.
+fn der_certificates(source: Source<'_>) -> Result<Vec<CertificateDer<'static>>> {
+    let read = || -> Result<Vec<CertificateDer<'static>>, x509_cert::der::Error> {
+        let mut reader = SliceReader::new(source.bytes)?;
+        let mut found = Vec::new();
+        while !reader.is_finished() {
+            let der = reader.tlv_bytes()?;
+            Certificate::from_der(der)?;
+            found.push(CertificateDer::from(der.to_vec()));
+        }
+        Ok(found)
+    };
+    read().map_err(|error| {
+        let error = Error::certificate(format!("holds no certificate: it is DER, but not of a certificate: {error}"))
+            .at(source.origin);
+        match DerKey::of(source.bytes) {
+            Some(_) => error.hint("this is a private key: are the certificate and the key interchanged?"),
+            None => error.hint(
+                "PKCS#12 is unpacked with `openssl pkcs12 -in FILE -out FILE.pem`, \
+                 PKCS#7 with `openssl pkcs7 -inform DER -print_certs -in FILE -out FILE.pem`",
+            ),
+        }
+    })
+}
+
+fn der_private_key(source: Source<'_>, passphrase: Option<&Passphrase>) -> Result<Zeroizing<PrivateKeyDer<'static>>> {
+    let octets = || source.bytes.to_vec();
+    let key = match DerKey::of(source.bytes) {
+        Some(DerKey::Encrypted) => return decrypt(source.bytes, passphrase, source.origin),
+        Some(DerKey::Pkcs8) => PrivatePkcs8KeyDer::from(octets()).into(),
+        Some(DerKey::Pkcs1) => PrivatePkcs1KeyDer::from(octets()).into(),
+        Some(DerKey::Sec1) => PrivateSec1KeyDer::from(octets()).into(),
+        None => {
+            let error = Error::certificate("holds no private key: it is DER, but not of a key").at(source.origin);
+            return Err(if Certificate::from_der(source.bytes).is_ok() {
+                error.hint("this is a certificate: are the certificate and the key interchanged?")
+            } else {
+                error.hint(format!("{ACCEPTED}; PKCS#12 is unpacked with `openssl pkcs12 -in FILE -out FILE.pem`"))
+            });
+        }
+    };
+    Ok(Zeroizing::new(key))
+}
+
+/// The structure of a key in DER, told by its first elements.
+enum DerKey {
+    Pkcs8,
+    Pkcs1,
+    Sec1,
+    Encrypted,
+}
+
+impl DerKey {
+    fn of(der: &[u8]) -> Option<Self> {
+        let mut inner = SliceReader::new(AnyRef::from_der(der).ok()?.value()).ok()?;
+        let mut next = || inner.decode::<AnyRef<'_>>().ok().map(|element| element.tag());
+        match (next()?, next()?) {
+            (Tag::Integer, Tag::Sequence) => Some(Self::Pkcs8),
+            (Tag::Integer, Tag::Integer) => Some(Self::Pkcs1),
+            (Tag::Integer, Tag::OctetString) => Some(Self::Sec1),
+            (Tag::Sequence, Tag::OctetString) => Some(Self::Encrypted),
+            _ => None,
+        }
+    }
+}
+
+/// The first section of an encrypted key, from its first to its last line.
+fn encrypted_section(bytes: &[u8]) -> Option<&[u8]> {
+    let find = |line: String, from: usize| {
+        bytes[from..].windows(line.len()).position(|window| window == line.as_bytes()).map(|at| from + at)
+    };
+    let begin = find(format!("-----BEGIN {ENCRYPTED_LABEL}-----"), 0)?;
+    let last = format!("-----END {ENCRYPTED_LABEL}-----");
+    let end = find(last.clone(), begin).map_or(bytes.len(), |end| end + last.len());
+    Some(&bytes[begin..end])
+}
+
 fn found_instead(bytes: &[u8]) -> String {
     let labels = pem_labels(bytes);
     if !labels.is_empty() {
@@ -286,7 +381,7 @@ fn found_instead(bytes: &[u8]) -> String {
     }
     match bytes {
         [] => "it is empty".to_owned(),
-        _ if looks_like_der(bytes) => "it is not PEM; it begins like DER or PKCS#12".to_owned(),
+        _ if looks_like_der(bytes) => "it begins like DER, but is cut off or damaged".to_owned(),
         _ => "it has no PEM section".to_owned(),
     }
 }
@@ -315,18 +410,9 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn decrypted_name(origin: &str) -> String {
-    match origin.strip_suffix(".pem") {
-        Some(stem) => format!("{stem}-decrypted.pem"),
-        None => format!("{origin}-decrypted"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::PrivatePkcs8KeyDer;
-
-    use super::super::test_chain::{pem, tlv};
+    use super::super::test_chain::{certificate, pem, tlv};
     use super::super::{generate, signing_key_kind};
     use super::*;
     use crate::policy::KeyAlgorithm;
@@ -443,7 +529,7 @@ mod tests {
                 KeyAlgorithm::Rsa2048 => inner.to_vec(),
                 _ => with_curve(inner, SECP384R1),
             };
-            let loaded = signing_key(&private_key(source(&pem(label, &inner))).unwrap()).unwrap();
+            let loaded = signing_key(&private_key(source(&pem(label, &inner)), None).unwrap()).unwrap();
             assert_eq!(loaded.public_key(), signing_key(&key).unwrap().public_key());
             assert_eq!(signing_key_kind(loaded.as_ref()).unwrap(), algorithm.kind());
         }
@@ -461,15 +547,37 @@ mod tests {
     }
 
     #[test]
+    fn der_is_read_like_pem() {
+        for algorithm in [KeyAlgorithm::Ed25519, KeyAlgorithm::MlDsa44, KeyAlgorithm::Rsa2048] {
+            let key = generate(algorithm).unwrap();
+            assert_eq!(*private_key(source(key.secret_der()), None).unwrap(), *key);
+        }
+        let key = generate(KeyAlgorithm::EcdsaP384).unwrap();
+        let (_, inner) = open_pkcs8(key.secret_der()).unwrap();
+        let sec1 = private_key(source(&with_curve(inner, SECP384R1)), None).unwrap();
+        assert!(matches!(*sec1, PrivateKeyDer::Sec1(_)));
+        let signer = signing_key(&key).unwrap();
+        let leaf = certificate("leaf", signer.as_ref(), -60, 60, &[]);
+        let two = [&leaf[..], &leaf[..]].concat();
+        assert_eq!(certificates(source(&two)).unwrap(), [leaf.clone(), leaf.clone()]);
+        let told = private_key(source(&leaf), None).unwrap_err().to_string();
+        assert!(told.contains("it is DER, but not of a key") && told.contains("interchanged?"), "{told}");
+        let told = certificates(source(key.secret_der())).unwrap_err().to_string();
+        assert!(told.contains("not of a certificate") && told.contains("interchanged?"), "{told}");
+        let cut = certificates(source(&leaf[..leaf.len() - 9])).unwrap_err().to_string();
+        assert!(cut.contains("it begins like DER, but is cut off"), "{cut}");
+    }
+
+    #[test]
     fn an_encrypted_key_is_told_with_the_way_to_decrypt_it() {
-        let pkcs8 = pem("ENCRYPTED PRIVATE KEY", &[0x30, 0x00]);
+        let scheme = tlv(0x30, &tlv(0x06, &[0x2a, 0x03]));
+        let pkcs8 = pem("ENCRYPTED PRIVATE KEY", &tlv(0x30, &[scheme, tlv(0x04, &[0])].concat()));
         let traditional = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
               AAAA\n-----END RSA PRIVATE KEY-----\n";
         for bytes in [&pkcs8[..], traditional] {
-            let error = private_key(source(bytes)).unwrap_err().to_string();
+            let error = private_key(source(bytes), None).unwrap_err().to_string();
             assert!(error.starts_with("file.pem: the private key is encrypted"), "{error}");
-            assert!(error.contains("passphrase"), "{error}");
-            assert!(error.contains("openssl pkey -in file.pem -out file-decrypted.pem"), "{error}");
+            assert!(error.contains("openssl pkcs8 -topk8 -v2 aes-256-cbc -in file.pem"), "{error}");
         }
     }
 
@@ -481,12 +589,12 @@ mod tests {
         let error = told(certificates(source(&key)).unwrap_err());
         assert!(error.contains("holds no certificate: its PEM sections are `PRIVATE KEY`"), "{error}");
         assert!(error.contains("interchanged?"), "{error}");
-        let error = told(private_key(source(&certificate)).unwrap_err());
+        let error = told(private_key(source(&certificate), None).unwrap_err());
         assert!(error.contains("holds no private key: its PEM sections are `CERTIFICATE`"), "{error}");
         assert!(error.contains("interchanged?"), "{error}");
-        let error = told(certificates(source(&[0x30, 0x82, 1, 2])).unwrap_err());
-        assert!(error.contains("begins like DER") && error.contains("-inform DER"), "{error}");
-        assert!(told(private_key(source(b"")).unwrap_err()).contains("it is empty"));
+        let error = told(certificates(source(&tlv(0x30, &[0; 200]))).unwrap_err());
+        assert!(error.contains("it is DER, but") && error.contains("openssl pkcs12"), "{error}");
+        assert!(told(private_key(source(b""), None).unwrap_err()).contains("it is empty"));
         assert!(told(certificates(source(b"hello\n")).unwrap_err()).contains("it has no PEM section"));
         let error = told(certificates(source(&pem("TRUSTED CERTIFICATE", &[0x30, 0x00]))).unwrap_err());
         assert!(error.contains("openssl x509 -in FILE"), "{error}");
@@ -506,6 +614,6 @@ mod tests {
         let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
         let mut file = pem("EC PARAMETERS", &[0x06, 0x00]);
         file.extend(pem("PRIVATE KEY", key.secret_der()));
-        assert_eq!(*private_key(source(&file)).unwrap(), *key);
+        assert_eq!(*private_key(source(&file), None).unwrap(), *key);
     }
 }

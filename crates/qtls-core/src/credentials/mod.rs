@@ -4,6 +4,8 @@
 //! to decide.
 //! Nothing but [`files`] touches the file system.
 
+mod chain;
+mod encrypted;
 pub mod files;
 mod generate;
 mod kind;
@@ -22,9 +24,13 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 
+pub use chain::{EXPIRY_NOTICE, Purpose};
+pub use encrypted::Passphrase;
 pub use generate::{generate, key_identifier, random, sha256};
 pub use kind::{KeyKind, key_kind, signing_key_kind};
 pub use load::{Source, certificates, private_key, signing_key};
+
+use chain::Findings;
 
 use crate::{Error, Result};
 
@@ -54,16 +60,22 @@ pub struct Credential {
     /// The end of the leaf's validity. The leaf is still valid in this second.
     pub not_after: SystemTime,
     periods: Vec<Period>,
+    findings: Findings,
 }
 
 impl Credential {
-    /// Joins a PEM chain and a PEM private key.
+    /// Joins a chain and a private key, each in PEM or DER; the key may be encrypted.
     ///
-    /// Fails, naming the file, when either holds nothing usable, when the key is encrypted, and when it is another
-    /// certificate's.
-    pub fn from_pem(name: impl Into<String>, cert: Source<'_>, key: Source<'_>) -> Result<Self> {
+    /// Fails, naming the file, when either holds nothing usable, when the key can't be decrypted, and when it is the
+    /// key of no certificate of the chain. A chain in another order is put in order, with a [warning](Self::warnings).
+    pub fn from_sources(
+        name: impl Into<String>,
+        cert: Source<'_>,
+        key: Source<'_>,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Self> {
         let chain = certificates(cert)?;
-        let key_der = private_key(key)?;
+        let key_der = private_key(key, passphrase)?;
         let signer = signing_key(&key_der).map_err(|error| error.at(key.origin))?;
         Self::join(name.into(), cert.origin, chain, signer, key.origin)
     }
@@ -101,17 +113,43 @@ impl Credential {
         self.periods.iter().map(|period| period.not_after).fold(self.not_after, SystemTime::min)
     }
 
+    /// What an operator should hear at start, in sentences about the chain: that its order was repaired, that an
+    /// intermediate seems to be missing, that the leaf is not made for `purpose` or has no name, that certificates are
+    /// superfluous, and that the chain ends within [`EXPIRY_NOTICE`] after `now`.
+    ///
+    /// `anchors` are trust anchors known here, under which a leaf without intermediates may stand; none are needed.
+    /// Whether the chain is valid at all, [`validity`](Self::validity) says.
+    pub fn warnings(&self, purpose: Purpose, now: SystemTime, anchors: &[CertificateDer<'_>]) -> Vec<String> {
+        let mut told = self.findings.sentences(purpose, anchors);
+        if self.validity(now).is_valid()
+            && let Some(first) = self.periods.iter().min_by_key(|period| period.not_after)
+        {
+            told.extend(chain::expires_soon(&first.subject, first.not_after, now));
+        }
+        told
+    }
+
     fn join(
         name: String,
         origin: &str,
-        chain: Vec<CertificateDer<'static>>,
+        mut chain: Vec<CertificateDer<'static>>,
         signer: Arc<dyn SigningKey>,
         key_origin: &str,
     ) -> Result<Self> {
-        let parsed = parse_chain(&chain, origin)?;
-        let leaf =
-            parsed.first().ok_or_else(|| Error::certificate("holds no certificate").at(origin))?.tbs_certificate();
-        let kind = check_key_match(&parsed, signer.as_ref(), origin, key_origin)?;
+        let mut parsed = parse_chain(&chain, origin)?;
+        if parsed.is_empty() {
+            return Err(Error::certificate("holds no certificate").at(origin));
+        }
+        let (kind, owner) = check_key_match(&parsed, signer.as_ref(), origin, key_origin)?;
+        let (order, linked) = chain::order(&parsed, owner);
+        // What has no place in the chain may stand anywhere.
+        let in_order = order[..linked].is_sorted() && owner == 0;
+        let given = (!in_order)
+            .then(|| parsed.iter().map(|certificate| display_name(certificate.tbs_certificate().subject())).collect());
+        parsed = order.iter().map(|index| parsed[*index].clone()).collect();
+        chain = order.iter().map(|index| chain[*index].clone()).collect();
+        let findings = Findings::of(&parsed, linked, given);
+        let leaf = parsed[0].tbs_certificate();
         let alternative = leaf
             .get_extension::<SubjectAltName>()
             .map_err(|error| {
@@ -131,6 +169,7 @@ impl Credential {
             not_before: leaf.validity().not_before.to_system_time(),
             not_after: leaf.validity().not_after.to_system_time(),
             periods,
+            findings,
             key: Arc::new(CertifiedKey::new(chain, signer)),
         })
     }
@@ -233,8 +272,13 @@ fn parse_chain(chain: &[CertificateDer<'_>], origin: &str) -> Result<Vec<Certifi
         .collect()
 }
 
-/// The kind of the leaf's key, if the key is the leaf's.
-fn check_key_match(chain: &[Certificate], signer: &dyn SigningKey, origin: &str, key_origin: &str) -> Result<KeyKind> {
+/// The kind of the key, and which certificate of the chain is the key's: that one is the leaf.
+fn check_key_match(
+    chain: &[Certificate],
+    signer: &dyn SigningKey,
+    origin: &str,
+    key_origin: &str,
+) -> Result<(KeyKind, usize)> {
     let public_keys = chain
         .iter()
         .map(|certificate| certificate.tbs_certificate().subject_public_key_info().to_der())
@@ -246,17 +290,8 @@ fn check_key_match(chain: &[Certificate], signer: &dyn SigningKey, origin: &str,
         .public_key()
         .ok_or_else(|| Error::certificate("the key does not say which public key it belongs to").at(key_origin))?;
     let key_kind = key_kind(&key_spki).map_err(|error| error.at(key_origin))?;
-    let owner = public_keys.iter().position(|spki| spki.as_slice() == key_spki.as_ref());
-    if owner == Some(0) {
-        return Ok(key_kind);
-    }
-    if let Some(index) = owner {
-        return Err(Error::certificate(format!(
-            "the key in {key_origin} belongs to certificate {} of this file, not to the first",
-            index + 1
-        ))
-        .at(origin)
-        .hint("the leaf comes first, then its intermediates: reorder the certificates in the file"));
+    if let Some(owner) = public_keys.iter().position(|spki| spki.as_slice() == key_spki.as_ref()) {
+        return Ok((key_kind, owner));
     }
     let leaf_kind = kind::key_kind(&public_keys[0]).map_err(|error| error.at(origin))?;
     let message = if leaf_kind == key_kind {
@@ -284,17 +319,14 @@ fn dns_name(name: &GeneralName) -> Option<String> {
 }
 
 fn ip_address(name: &GeneralName) -> Option<IpAddr> {
-    let GeneralName::IpAddress(octets) = name else {
-        return None;
-    };
-    <[u8; 4]>::try_from(octets.as_bytes())
-        .map(IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(octets.as_bytes()).map(IpAddr::from))
-        .ok()
+    match name {
+        GeneralName::IpAddress(octets) => crate::verify::ip_address(octets.as_bytes()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
-mod test_chain;
+pub(crate) mod test_chain;
 
 #[cfg(test)]
 mod tests {
@@ -318,10 +350,11 @@ mod tests {
 
     fn join(chain: &[CertificateDer<'_>], key: &Key) -> Result<Credential> {
         let chain = chain_pem(chain);
-        Credential::from_pem(
+        Credential::from_sources(
             "server",
             Source { origin: "server-cert.pem", bytes: &chain },
             Source { origin: "server-key.pem", bytes: &key.pem },
+            None,
         )
     }
 
@@ -374,15 +407,6 @@ mod tests {
         let error = join(&[leaf], &key(KeyAlgorithm::Ed25519)).unwrap_err();
         assert!(error.message().contains("both are Ed25519, but the public keys differ"), "{error}");
         assert_eq!(error.exit_code(), 2);
-    }
-
-    #[test]
-    fn a_chain_in_the_wrong_order_is_told_from_a_wrong_key() {
-        let own = key(KeyAlgorithm::EcdsaP256);
-        let ca = certificate("CA", key(KeyAlgorithm::EcdsaP256).signer.as_ref(), -DAY, DAY, &[]);
-        let leaf = certificate("leaf", own.signer.as_ref(), -DAY, DAY, &[]);
-        let error = join(&[ca, leaf], &own).unwrap_err();
-        assert!(error.message().contains("belongs to certificate 2 of this file, not to the first"), "{error}");
     }
 
     #[test]

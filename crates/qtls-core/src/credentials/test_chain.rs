@@ -17,19 +17,37 @@ pub(crate) fn certificate(
     to: i64,
     dns: &[&str],
 ) -> CertificateDer<'static> {
+    build(common_name, common_name, key, (from, to), &[dns_names(dns)])
+}
+
+/// A certificate as [`certificate`] makes them, with another issuer and any extensions.
+pub(crate) fn build(
+    common_name: &str,
+    issuer: &str,
+    key: &dyn SigningKey,
+    (from, to): (i64, i64),
+    extensions: &[Vec<u8>],
+) -> CertificateDer<'static> {
     let algorithm = tlv(0x30, &[0x06, 0x03, 0x2b, 0x65, 0x70]);
-    let attribute = tlv(0x30, &[&[0x06, 0x03, 0x55, 0x04, 0x03][..], &tlv(0x0c, common_name.as_bytes())].concat());
-    let name = tlv(0x30, &tlv(0x31, &attribute));
     let validity = tlv(0x30, &[time(from), time(to)].concat());
-    let names = tlv(0x30, &dns.iter().flat_map(|name| tlv(0x82, name.as_bytes())).collect::<Vec<u8>>());
-    let extension = tlv(0x30, &[&[0x06, 0x03, 0x55, 0x1d, 0x11][..], &tlv(0x04, &names)].concat());
-    let extensions = tlv(0xa3, &tlv(0x30, &extension));
+    let extensions = tlv(0xa3, &tlv(0x30, &extensions.concat()));
     let spki = key.public_key().unwrap();
     let version = tlv(0xa0, &[0x02, 0x01, 0x02]);
     let serial = tlv(0x02, &[0x01]);
-    let tbs = [&version[..], &serial, &algorithm, &name, &validity, &name, &spki, &extensions].concat();
+    let (issuer, subject) = (name(issuer), name(common_name));
+    let tbs = [&version[..], &serial, &algorithm, &issuer, &validity, &subject, &spki, &extensions].concat();
     let signature = BitString::from_bytes(&[0; 64]).unwrap().to_der().unwrap();
     CertificateDer::from(tlv(0x30, &[tlv(0x30, &tbs), algorithm, signature].concat()))
+}
+
+/// The extension subjectAltName.
+pub(crate) fn dns_names(dns: &[&str]) -> Vec<u8> {
+    extension(0x11, &tlv(0x30, &dns.iter().flat_map(|name| tlv(0x82, name.as_bytes())).collect::<Vec<u8>>()))
+}
+
+/// The extension id-ce `number` (RFC 5280, section 4.2.1), not critical.
+pub(crate) fn extension(number: u8, value: &[u8]) -> Vec<u8> {
+    tlv(0x30, &[&[0x06, 0x03, 0x55, 0x1d, number][..], &tlv(0x04, value)].concat())
 }
 
 /// `der` as PEM.
@@ -53,6 +71,11 @@ pub(crate) fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
     }
     out.extend(value);
     out
+}
+
+fn name(common_name: &str) -> Vec<u8> {
+    let attribute = tlv(0x30, &[&[0x06, 0x03, 0x55, 0x04, 0x03][..], &tlv(0x0c, common_name.as_bytes())].concat());
+    tlv(0x30, &tlv(0x31, &attribute))
 }
 
 fn time(offset: i64) -> Vec<u8> {

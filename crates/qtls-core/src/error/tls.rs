@@ -52,6 +52,11 @@ pub fn reason(error: &rustls::Error) -> &'static str {
                 "certificate_wrong_purpose"
             }
             CertificateError::Revoked => "certificate_revoked",
+            CertificateError::UnknownRevocationStatus => "revocation_unknown",
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+                "revocation_stale"
+            }
+            CertificateError::ApplicationVerificationFailure => "identity_not_allowed",
             _ => "certificate_refused",
         },
         rustls::Error::NoCertificatesPresented => "certificate_missing",
@@ -88,6 +93,7 @@ fn certificate(error: &CertificateError) -> Error {
             new(format!("the peer's certificate chain is not valid before {}", time(*not_before)))
                 .hint("is a clock wrong?")
         }
+        CertificateError::Expired => new("a certificate of the peer's chain ends before it begins".to_owned()),
         CertificateError::UnknownIssuer => new("the peer's certificate chain leads to no trust anchor".to_owned())
             .hint("trust the root that issued it, and have the peer send its intermediates"),
         CertificateError::NotValidForNameContext { expected, presented } => {
@@ -104,6 +110,17 @@ fn certificate(error: &CertificateError) -> Error {
                 .to_owned())
         }
         CertificateError::Revoked => new("the peer's certificate is revoked".to_owned()),
+        CertificateError::UnknownRevocationStatus => {
+            new("there is no CRL that says whether a certificate of the peer's chain is revoked".to_owned())
+                .hint("have a CRL of every CA in the chain, the root included, or choose the mode \"soft\"")
+        }
+        CertificateError::ExpiredRevocationListContext { next_update, .. } => {
+            new(format!("the CRL for a certificate of the peer's chain is stale since {}", time(*next_update)))
+                .hint("get the CA's newest CRL, or choose the mode \"soft\"")
+        }
+        CertificateError::ApplicationVerificationFailure => {
+            new("the peer's certificate is valid, but certificates.allow doesn't name its holder".to_owned())
+        }
         CertificateError::BadSignature => new("a signature in the peer's certificate chain is wrong".to_owned()),
         CertificateError::BadEncoding => new("the peer's certificate can't be parsed".to_owned()),
         CertificateError::UnhandledCriticalExtension => {

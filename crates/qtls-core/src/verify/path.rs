@@ -3,14 +3,18 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use rustls::server::danger::ClientCertVerified;
 use rustls::{CertificateError, DistinguishedName, OtherError, RootCertStore};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, VerifiedPath};
 use x509_cert::der::asn1::AnyRef;
-use x509_cert::der::{Encode, Tag};
+use x509_cert::der::{Class, Decode, Encode, Reader, SliceReader, Tag, Tagged};
+use x509_cert::name::Name;
 
+use super::identity::SpkiHash;
+use super::revocation::{Revocation, RevocationMode};
 use crate::credentials::{KeyKind, key_kind};
 use crate::error::{Error, Result};
 use crate::policy::{KeyAlgorithm, Policy};
@@ -22,6 +26,8 @@ pub struct TrustAnchors {
     depth: Option<usize>,
     policy: Arc<Policy>,
     algorithms: Vec<&'static dyn SignatureVerificationAlgorithm>,
+    revocation: Option<Arc<Revocation>>,
+    pins: Arc<[SpkiHash]>,
 }
 
 impl TrustAnchors {
@@ -46,7 +52,27 @@ impl TrustAnchors {
                 .hint("put at least one CA certificate in PEM form into the bundle"));
         }
         let algorithms = chain_algorithms(&policy.chain_signatures);
-        Ok(Self { roots: Arc::new(store), depth, policy, algorithms })
+        Ok(Self { roots: Arc::new(store), depth, policy, algorithms, revocation: None, pins: Arc::default() })
+    }
+
+    /// Checks every certificate of a chain, but not the anchor, against CRLs.
+    ///
+    /// Answers, besides, what an operator should hear: CRLs that are stale at `now`, that belong to no anchor, and with
+    /// [`RevocationMode::Hard`] anchors without a CRL.
+    ///
+    /// # Errors
+    /// A CRL that names an anchor as its issuer and is not signed by it; no CRL at all with [`RevocationMode::Hard`].
+    pub fn with_revocation(mut self, revocation: Revocation, now: SystemTime) -> Result<(Self, Vec<String>)> {
+        let warnings = revocation.check(&self.roots.roots, &self.algorithms, now)?;
+        self.revocation = Some(Arc::new(revocation));
+        Ok((self, warnings))
+    }
+
+    /// Accepts only chains in which the leaf, an intermediate or the anchor has one of these keys. None: any chain.
+    #[must_use]
+    pub fn with_pins(mut self, pins: impl IntoIterator<Item = SpkiHash>) -> Self {
+        self.pins = pins.into_iter().collect();
+        self
     }
 
     /// The policy that peers are held to.
@@ -81,13 +107,22 @@ impl TrustAnchors {
                 webpki::Error::MaximumPathDepthExceeded
             })
         };
+        let crls = self.revocation.as_ref().map(|revocation| revocation.applicable(leaf, intermediates));
+        let crls: Vec<_> = crls.iter().flatten().map(|crl| crl.list()).collect();
+        let options = self.revocation.as_ref().and_then(|revocation| revocation.options(&crls));
         end_entity
-            .verify_for_usage(&self.algorithms, &self.roots.roots, intermediates, now, usage, None, Some(&hook))
-            .map(|_| ())
+            .verify_for_usage(&self.algorithms, &self.roots.roots, intermediates, now, usage, options, Some(&hook))
             .map_err(|error| match (reason.take(), error) {
                 (Some(reason), webpki::Error::MaximumPathDepthExceeded) => other(reason),
                 (_, error) => translate(error),
-            })
+            })?;
+        match &self.revocation {
+            // webpki can't be told that there is no CRL for any certificate of the chain.
+            Some(revocation) if revocation.mode() == RevocationMode::Hard && crls.is_empty() => {
+                Err(CertificateError::UnknownRevocationStatus.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_path(&self, path: &VerifiedPath<'_>) -> Result<(), PathError> {
@@ -95,11 +130,28 @@ impl TrustAnchors {
         if let Some(depth) = self.depth.filter(|depth| intermediates > *depth) {
             return Err(PathError::TooDeep { intermediates, depth });
         }
+        // webpki leaves key usage alone (RFC 5280, sections 4.2.1.3 and 6.1.4 (n)).
+        if key_usage(&path.end_entity().der()).is_some_and(|usage| !usage.contains(DIGITAL_SIGNATURE)) {
+            return Err(PathError::LeafUsage);
+        }
+        for issuer in path.intermediate_certificates() {
+            if key_usage(&issuer.der()).is_some_and(|usage| !usage.contains(KEY_CERT_SIGN)) {
+                return Err(PathError::IssuerUsage { issuer: name(issuer.subject()) });
+            }
+        }
         let issuers = path.intermediate_certificates().map(|issuer| issuer.subject_public_key_info().to_vec());
-        for spki in issuers.chain([anchor_spki(path.anchor())?]) {
-            let kind = key_kind(&spki).map_err(|error| PathError::Key(error.message().to_owned()))?;
+        let issuers: Vec<_> = issuers.chain([anchor_spki(path.anchor())?]).collect();
+        for spki in &issuers {
+            let kind = key_kind(spki).map_err(|error| PathError::Key(error.message().to_owned()))?;
             if !self.policy.allows_chain_key(kind) {
                 return Err(PathError::IssuerKind { kind });
+            }
+        }
+        if !self.pins.is_empty() {
+            let leaf = SpkiHash::of(&path.end_entity().subject_public_key_info());
+            let shown = || std::iter::once(leaf).chain(issuers.iter().map(|spki| SpkiHash::of(spki)));
+            if !shown().any(|hash| self.pins.contains(&hash)) {
+                return Err(PathError::Pins { leaf });
             }
         }
         Ok(())
@@ -128,6 +180,18 @@ pub enum PathError {
         /// The kind.
         kind: KeyKind,
     },
+    /// The leaf's key usage forbids signatures, and TLS 1.3 knows nothing else.
+    LeafUsage,
+    /// An intermediate's key usage forbids signing certificates.
+    IssuerUsage {
+        /// Its subject.
+        issuer: String,
+    },
+    /// No key of the chain is pinned.
+    Pins {
+        /// The leaf's key.
+        leaf: SpkiHash,
+    },
     /// A public key can't be read.
     Key(String),
     /// What webpki said and rustls has no name for.
@@ -146,6 +210,13 @@ impl fmt::Display for PathError {
             Self::IssuerKind { kind } => {
                 write!(f, "a certificate of the chain is signed with {kind}, which algorithms.signature_chain lacks")
             }
+            Self::LeafUsage => f.write_str("the leaf's key usage lacks digitalSignature"),
+            Self::IssuerUsage { issuer } => {
+                write!(f, "{issuer} has signed a certificate of the chain, and its key usage lacks keyCertSign")
+            }
+            Self::Pins { leaf } => {
+                write!(f, "no key of the peer's chain is pinned; the leaf's SPKI SHA-256 is {leaf}")
+            }
             Self::Key(message) => f.write_str(message),
             Self::Path(error) => match error {
                 webpki::Error::CaUsedAsEndEntity => f.write_str("a CA certificate is used as the leaf"),
@@ -153,6 +224,32 @@ impl fmt::Display for PathError {
                 webpki::Error::PathLenConstraintViolated => f.write_str("a CA's path length constraint is exceeded"),
                 webpki::Error::NameConstraintViolation => f.write_str("a CA's name constraints forbid this name"),
                 webpki::Error::MaximumPathDepthExceeded => f.write_str("the chain is too long"),
+                webpki::Error::IssuerNotCrlSigner => {
+                    f.write_str("the issuer of a CRL may not sign CRLs (its key usage lacks cRLSign)")
+                }
+                webpki::Error::InvalidCrlSignatureForPublicKey => {
+                    f.write_str("a CRL is not signed by the CA that it names")
+                }
+                webpki::Error::InvalidNetworkMaskConstraint | webpki::Error::MalformedNameConstraint => {
+                    f.write_str("a CA's name constraints are malformed")
+                }
+                webpki::Error::EmptyEkuExtension => {
+                    f.write_str("a certificate of the chain is made for no purpose at all")
+                }
+                webpki::Error::UnsupportedCertVersion => {
+                    f.write_str("a certificate of the chain is not of version 3 (RFC 5280, section 4.1.2.1)")
+                }
+                webpki::Error::SignatureAlgorithmMismatch => {
+                    f.write_str("a certificate of the chain names two different signature algorithms")
+                }
+                webpki::Error::ExtensionValueInvalid => {
+                    f.write_str("a certificate of the chain has an extension twice, or an invalid one")
+                }
+                webpki::Error::MaximumSignatureChecksExceeded
+                | webpki::Error::MaximumPathBuildCallsExceeded
+                | webpki::Error::MaximumNameConstraintComparisonsExceeded => {
+                    f.write_str("the chain takes more work to verify than any honest one")
+                }
                 error => write!(f, "{error:?}"),
             },
         }
@@ -175,6 +272,8 @@ fn translate(error: webpki::Error) -> rustls::Error {
         E::InvalidCertValidity => CertificateError::Expired,
         E::UnknownIssuer => CertificateError::UnknownIssuer,
         E::CertRevoked => CertificateError::Revoked,
+        E::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        E::CrlExpired { time, next_update } => CertificateError::ExpiredRevocationListContext { time, next_update },
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         E::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
         E::UnsupportedSignatureAlgorithmContext(context) => CertificateError::UnsupportedSignatureAlgorithmContext {
@@ -193,8 +292,61 @@ fn translate(error: webpki::Error) -> rustls::Error {
     .into()
 }
 
+/// A name as webpki keeps it, without its outer SEQUENCE, as RFC 4514 writes it.
+pub(super) fn name(contents: &[u8]) -> String {
+    AnyRef::new(Tag::Sequence, contents)
+        .and_then(AnyRef::decode_as::<Name>)
+        .map_or_else(|_| "a certificate with an unreadable name".to_owned(), |name| name.to_string())
+}
+
+/// The value of the extension id-ce `number` (RFC 5280, section 4.2.1), looked for without judging the rest of the
+/// certificate: that is webpki's part.
+pub(super) fn extension(certificate: &[u8], number: u8) -> Option<&[u8]> {
+    let mut tbs = SliceReader::new(AnyRef::from_der(certificate).ok()?.value()).ok()?;
+    let mut fields = SliceReader::new(tbs.decode::<AnyRef<'_>>().ok()?.value()).ok()?;
+    let extensions = loop {
+        let field = fields.decode::<AnyRef<'_>>().ok()?;
+        if field.tag().class() == Class::ContextSpecific && field.tag().number().value() == 3 {
+            break field;
+        }
+    };
+    let mut list = SliceReader::new(AnyRef::from_der(extensions.value()).ok()?.value()).ok()?;
+    while !list.is_finished() {
+        let mut entry = SliceReader::new(list.decode::<AnyRef<'_>>().ok()?.value()).ok()?;
+        if entry.decode::<AnyRef<'_>>().ok()?.value() == [0x55, 0x1d, number] {
+            // Whether it is critical may stand between.
+            let mut value = entry.decode::<AnyRef<'_>>().ok()?;
+            if value.tag() == Tag::Boolean {
+                value = entry.decode().ok()?;
+            }
+            return Some(value.value());
+        }
+    }
+    None
+}
+
+/// The first octet of keyUsage, which has every bit that is asked for here (RFC 5280, section 4.2.1.3).
+struct Usage(u8);
+
+const DIGITAL_SIGNATURE: u8 = 0x80;
+const KEY_CERT_SIGN: u8 = 0x04;
+
+impl Usage {
+    fn contains(&self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// `None` where the certificate has no such extension, and so allows all.
+fn key_usage(certificate: &[u8]) -> Option<Usage> {
+    let bits = extension(certificate, 15)?;
+    let bits = AnyRef::from_der(bits).ok().filter(|bits| bits.tag() == Tag::BitString);
+    // The first octet counts the unused bits. What can't be read allows nothing.
+    Some(Usage(bits.and_then(|bits| bits.value().get(1).copied()).unwrap_or(0)))
+}
+
 /// webpki keeps an anchor's public key without its outer SEQUENCE.
-fn anchor_spki(anchor: &TrustAnchor<'_>) -> Result<Vec<u8>, PathError> {
+pub(super) fn anchor_spki(anchor: &TrustAnchor<'_>) -> Result<Vec<u8>, PathError> {
     AnyRef::new(Tag::Sequence, &anchor.subject_public_key_info)
         .and_then(|spki| spki.to_der())
         .map_err(|error| PathError::Key(error.to_string()))

@@ -12,8 +12,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme};
 use webpki::KeyUsage;
 
-use super::OBSERVED;
+use super::allow::AllowList;
 use super::path::{PathError, TrustAnchors, client_verified, other};
+use super::{OBSERVED, REFUSED};
 use crate::credentials::key_kind;
 use crate::policy::Policy;
 
@@ -23,13 +24,48 @@ pub struct ClientVerifier {
     anchors: TrustAnchors,
     subjects: Vec<DistinguishedName>,
     mandatory: bool,
+    allow: Option<AllowList>,
 }
 
 impl ClientVerifier {
     /// Verifies clients against `anchors`; where not `mandatory`, a client may also show no certificate.
     pub fn new(anchors: TrustAnchors, mandatory: bool) -> Arc<Self> {
+        Self::with_allow(anchors, mandatory, None)
+    }
+
+    /// As [`new`](Self::new), and lets in only the identities of `allow`, where there is such a list.
+    ///
+    /// Others get the alert access_denied, and [`take_refused_identity`](super::take_refused_identity) says who it was.
+    pub fn with_allow(anchors: TrustAnchors, mandatory: bool, allow: Option<AllowList>) -> Arc<Self> {
         let subjects = anchors.subjects();
-        Arc::new(Self { anchors, subjects, mandatory })
+        Arc::new(Self { anchors, subjects, mandatory, allow })
+    }
+
+    /// Verifies a stored chain, leaf first, as if it were shown now: for sessions that are to be resumed, in which the
+    /// client shows nothing.
+    ///
+    /// # Errors
+    /// What a full handshake would end with: no chain where one is required, and everything that is wrong with one.
+    pub fn recheck(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        match chain.split_first() {
+            Some((leaf, intermediates)) => self.verify(leaf, intermediates, now),
+            None if self.mandatory => Err(Error::NoCertificatesPresented),
+            None => Ok(()),
+        }
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        self.anchors.verify(leaf, intermediates, now, KeyUsage::client_auth())?;
+        let Some(allow) = &self.allow else { return Ok(()) };
+        allow.permits(leaf).map(|_| ()).map_err(|refused| {
+            REFUSED.set(Some(refused));
+            CertificateError::ApplicationVerificationFailure.into()
+        })
     }
 }
 
@@ -48,7 +84,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.anchors.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        self.verify(end_entity, intermediates, now)?;
         Ok(client_verified())
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding};
-use qtls_core::credentials::{generate, signing_key};
+use qtls_core::credentials::{Passphrase, generate, signing_key};
 use qtls_core::policy::KeyAlgorithm;
 use qtls_core::{Error, Result};
 
@@ -16,7 +16,7 @@ use super::{
 use crate::crl;
 use crate::directory::{Content, Target};
 use crate::issue::{Additions, Authority, CLOCK_SKEW, Links, Profile, Purpose, Template, public_key};
-use crate::keys::{Passphrase, private_key_pem};
+use crate::keys::private_key_pem;
 use crate::pem;
 
 /// What to make.

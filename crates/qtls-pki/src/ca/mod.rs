@@ -26,7 +26,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64ct::{Base64, Encoding};
 use der::{Decode, Encode};
-use qtls_core::credentials::{Source, certificates, date, files as reading, key_kind, signing_key};
+use qtls_core::credentials::{
+    Passphrase, Source, certificates, date, files as reading, key_kind, private_key, signing_key,
+};
 use qtls_core::policy::KeyAlgorithm;
 use qtls_core::{Error, Result};
 use rustls::pki_types::CertificateDer;
@@ -39,7 +41,6 @@ pub use settings::Role;
 use crate::crl::{self, Reason, Revocation};
 use crate::files::{Readers, replace};
 use crate::issue::{Additions, Authority, CLOCK_SKEW, Links, Profile, Template, encoding};
-use crate::keys::{Passphrase, read_private_key};
 use crate::pem;
 use journal::{Event, Journal, Record};
 use lock::Lock;
@@ -325,7 +326,7 @@ impl Ca {
         }
         let content = reading::read_secret(&path)?;
         let origin = path.to_string_lossy();
-        let key = read_private_key(Source { origin: &origin, bytes: &content }, passphrase)?;
+        let key = private_key(Source { origin: &origin, bytes: &content }, passphrase)?;
         let signer = signing_key(&key).map_err(|error| error.at(&origin))?;
         Authority::new(self.certificate(label)?, signer).map_err(|error| error.at(&origin))
     }

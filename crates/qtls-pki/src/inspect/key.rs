@@ -1,14 +1,13 @@
 //! Keys: the kind, how strong it is, and the name that pins and allow-lists know it by.
 
 use der::Decode;
-use qtls_core::credentials::{KeyKind, Source, key_kind, sha256, signing_key};
+use qtls_core::credentials::{KeyKind, Passphrase, Source, key_kind, private_key, sha256, signing_key};
 use rustls::pki_types::PrivateKeyDer;
 use serde::Serialize;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::{Item, hex};
 use crate::issue::public_key;
-use crate::keys::{Passphrase, read_private_key};
 use crate::pem::Section;
 
 /// A public key.
@@ -64,7 +63,10 @@ pub(super) fn private(section: &Section, source: Source<'_>, passphrase: Option<
         "EC PRIVATE KEY" => "SEC1",
         _ => "PKCS#8",
     };
-    let read = read_private_key(source, passphrase).and_then(|key| public_key(signing_key(&key)?.as_ref()));
+    // Each section by itself, so that every key of a file with several is told. What an encrypted one lacks is in its
+    // headers, which only the whole file has.
+    let own = if section.encrypted { source } else { Source { origin: source.origin, bytes: &section.der } };
+    let read = private_key(own, passphrase).and_then(|key| public_key(signing_key(&key)?.as_ref()));
     of_spki(format, read)
 }
 

@@ -10,7 +10,7 @@ mod problems;
 use std::time::SystemTime;
 
 use der::Decode;
-use qtls_core::credentials::{Source, date};
+use qtls_core::credentials::{Passphrase, Source, date};
 use qtls_core::{Error, Result};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
@@ -20,7 +20,6 @@ pub use certificate::CertificateReport;
 pub use key::{KeyReport, PublicKeyReport};
 
 use crate::crl::List;
-use crate::keys::Passphrase;
 use crate::pem;
 use crate::request::Request;
 

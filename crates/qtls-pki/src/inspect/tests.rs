@@ -142,6 +142,8 @@ fn a_key_beside_its_chain_must_be_the_leafs() {
     assert_eq!(with_key(&tree.leaf_key_pem), [""; 0]);
     let problems = with_key(&Tree::new().leaf_key_pem);
     assert_eq!(problems, ["the private key (ECDSA P-256) belongs to no certificate here"]);
+    let both = look(&(Tree::new().leaf_key_pem + &tree.leaf_key_pem), Duration::ZERO);
+    assert_ne!(both.items[0], both.items[1], "each key is told");
 }
 
 #[test]
