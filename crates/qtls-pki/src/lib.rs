@@ -15,3 +15,4 @@ pub mod pem;
 pub mod quickstart;
 pub mod request;
 mod signature;
+pub mod verify;

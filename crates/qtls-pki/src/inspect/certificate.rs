@@ -121,6 +121,14 @@ pub(super) fn report(der: &[u8], certificate: &Certificate, now: SystemTime) -> 
     report
 }
 
+pub(super) fn alternative_names(certificate: &Certificate) -> Vec<String> {
+    let mut reader = Reader { certificate, problems: Vec::new() };
+    reader
+        .read::<SubjectAltName>("subjectAltName")
+        .map(|names| names.0.iter().map(general_name).collect())
+        .unwrap_or_default()
+}
+
 /// Reads extensions, and keeps what is wrong with those that it can't read.
 struct Reader<'a> {
     certificate: &'a Certificate,

@@ -1,6 +1,6 @@
 //! What stands in a file of certificates, requests, revocation lists or keys, and what is wrong with it.
 //!
-//! This is for people: it reads what it can, says what it can't, and verifies no path.
+//! This is for people: it reads what it can, says what it can't, and verifies no path (see [`crate::verify`]).
 
 mod certificate;
 mod chain;
@@ -270,6 +270,11 @@ fn unknown(source: Source<'_>) -> Error {
         "certificates, requests, revocation lists and keys are read, in PEM or DER; out of PKCS#12 they are taken by \
          `openssl pkcs12 -in FILE -nodes -out FILE.pem`",
     )
+}
+
+/// The alternative names of a certificate, as a report shows them.
+pub(crate) fn names(certificate: &Certificate) -> Vec<String> {
+    certificate::alternative_names(certificate)
 }
 
 pub(crate) fn hex(octets: &[u8]) -> String {
