@@ -43,7 +43,8 @@ pub(crate) fn unwritable(error: &io::Error) -> Error {
     Error::internal(format!("standard output can't be written: {error}"))
 }
 
-fn printable(text: &str) -> String {
+/// Text with what could steer a terminal escaped, for data that a peer or a file has made.
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

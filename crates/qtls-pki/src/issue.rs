@@ -1,6 +1,8 @@
 //! Issuing X.509 version 3 certificates (RFC 5280; RFC 9881 for ML-DSA).
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,24 +10,27 @@ use der::asn1::{Any, BitString, Ia5String, ObjectIdentifier, OctetString};
 use der::flagset::FlagSet;
 use der::oid::AssociatedOid;
 use der::{DateTime, Decode, Encode, Sequence, Tag};
-use qtls_core::credentials::{KeyKind, date, key_identifier, key_kind, random, signing_key_kind};
+use qtls_core::credentials::{date, key_identifier, key_kind, random};
 use qtls_core::{Error, Result};
-use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::certificate::Version;
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
-    SubjectKeyIdentifier,
+    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints,
+    ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, Extensions};
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
+
+use crate::names::ServerName;
+use crate::signature;
 
 /// How far before «now» new certificates begin, so that peers whose clock is behind accept them.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
@@ -44,6 +49,8 @@ pub enum Profile {
     Server,
     /// The leaf of a TLS client.
     Client,
+    /// A leaf that signs code and documents, and is of no use in TLS.
+    Signing,
 }
 
 impl Profile {
@@ -73,8 +80,47 @@ impl Profile {
             Self::Root | Self::Intermediate { .. } => None,
             Self::Server => Some(SERVER_AUTH),
             Self::Client => Some(CLIENT_AUTH),
+            Self::Signing => Some(CODE_SIGNING),
         }
     }
+}
+
+/// Which leaves an authority may stand above; it can't issue for any other purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Servers and clients of TLS.
+    Tls,
+    /// Signers of code and documents.
+    Signing,
+}
+
+impl Purpose {
+    fn extended_key_usage(self) -> Vec<ObjectIdentifier> {
+        match self {
+            Self::Tls => vec![SERVER_AUTH, CLIENT_AUTH],
+            Self::Signing => vec![CODE_SIGNING],
+        }
+    }
+}
+
+/// What only some certificates say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// For an authority: what it is restricted to, if to anything.
+    pub purpose: Option<Purpose>,
+    /// Where its issuer's revocation list and certificate are found.
+    pub links: Links,
+}
+
+/// Where relying parties find what the certificate itself doesn't say (RFC 5280, sections 4.2.1.13 and 4.2.2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// URLs of the issuer's revocation list, in DER.
+    pub crl: Vec<String>,
+    /// URLs of the issuer's own certificate, in DER.
+    pub issuer: Vec<String>,
+    /// URLs of an OCSP responder.
+    pub ocsp: Vec<String>,
 }
 
 /// A name besides the subject (RFC 5280, section 4.2.1.6).
@@ -88,6 +134,72 @@ pub enum AlternativeName {
     Uri(String),
     /// A mail address.
     Email(String),
+}
+
+impl AlternativeName {
+    /// Reads a name out of a certificate or a request; `None` for the kinds that TLS has no use for.
+    pub fn from_general_name(name: &GeneralName) -> Option<Self> {
+        Some(match name {
+            GeneralName::DnsName(name) => Self::Dns(name.as_str().to_owned()),
+            GeneralName::UniformResourceIdentifier(uri) => Self::Uri(uri.as_str().to_owned()),
+            GeneralName::Rfc822Name(address) => Self::Email(address.as_str().to_owned()),
+            GeneralName::IpAddress(octets) => {
+                let octets = octets.as_bytes();
+                let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+                Self::Ip(v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// As OpenSSL writes them: `DNS:example.com`, `IP:192.0.2.1`.
+impl fmt::Display for AlternativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "DNS:{name}"),
+            Self::Ip(address) => write!(f, "IP:{address}"),
+            Self::Uri(uri) => write!(f, "URI:{uri}"),
+            Self::Email(address) => write!(f, "email:{address}"),
+        }
+    }
+}
+
+impl FromStr for AlternativeName {
+    type Err = Error;
+
+    /// Reads what [`ServerName`] does, and with a prefix the other kinds: `URI:spiffe://a.example/b`,
+    /// `email:ops@a.example`.
+    fn from_str(given: &str) -> Result<Self> {
+        let prefixed = given.split_once(':').map(|(prefix, rest)| (prefix.to_ascii_lowercase(), rest));
+        match prefixed {
+            Some((prefix, uri)) if prefix == "uri" => match uri.split_once(':') {
+                Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() && uri.is_ascii() => {
+                    Ok(Self::Uri(uri.to_owned()))
+                }
+                _ => Err(Error::configuration(format!("`{}` is not a URI", uri.escape_debug()))
+                    .hint("give it with its scheme, in ASCII: `URI:spiffe://example.com/service`")),
+            },
+            Some((prefix, address)) if prefix == "email" => match address.split_once('@') {
+                Some((user, host)) if !user.is_empty() && !host.is_empty() && address.is_ascii() => {
+                    Ok(Self::Email(address.to_owned()))
+                }
+                _ => Err(Error::configuration(format!("`{}` is not a mail address", address.escape_debug()))
+                    .hint("give it as `email:name@example.com`, in ASCII")),
+            },
+            Some((prefix, name)) if prefix == "dns" || prefix == "ip" => Ok(name.parse::<ServerName>()?.into()),
+            _ => Ok(given.parse::<ServerName>()?.into()),
+        }
+    }
+}
+
+impl From<ServerName> for AlternativeName {
+    fn from(name: ServerName) -> Self {
+        match name {
+            ServerName::Dns(name) => Self::Dns(name),
+            ServerName::Ip(address) => Self::Ip(address),
+        }
+    }
 }
 
 /// What a certificate is to say, apart from its key and its issuer.
@@ -129,7 +241,7 @@ impl Authority {
         let subject = subject(template)?;
         let identifier = octets(&key_identifier(&spki)?)?;
         // A self-signed certificate is its own authority, and so names none (RFC 5280, section 4.2.1.1).
-        let certificate = sign(template, &spki, &subject, &identifier, None, key.as_ref())?;
+        let certificate = sign(template, &Additions::default(), &spki, &subject, &identifier, None, key.as_ref())?;
         Self::new(certificate, key)
     }
 
@@ -173,6 +285,16 @@ impl Authority {
     /// Fails when this authority may not: an authority below one whose path length is used up, or a certificate that
     /// would outlive its issuer.
     pub fn issue(&self, template: &Template, spki: &[u8]) -> Result<CertificateDer<'static>> {
+        self.issue_with(template, &Additions::default(), spki)
+    }
+
+    /// As [`Self::issue`], with what only some certificates say.
+    pub fn issue_with(
+        &self,
+        template: &Template,
+        additions: &Additions,
+        spki: &[u8],
+    ) -> Result<CertificateDer<'static>> {
         match (template.profile, self.path_len) {
             (Profile::Root, _) => return Err(Error::internal("a root is signed by itself, not by an authority")),
             (Profile::Intermediate { .. }, Some(0)) => {
@@ -198,12 +320,18 @@ impl Authority {
             .hint("choose a shorter validity, or renew the issuer first"));
         }
         key_kind(spki)?;
-        sign(template, spki, &self.subject, &octets(&key_identifier(spki)?)?, Some(&self.identifier), self.key.as_ref())
+        let identifier = octets(&key_identifier(spki)?)?;
+        sign(template, additions, spki, &self.subject, &identifier, Some(&self.identifier), self.key.as_ref())
     }
 
     /// The authority's own certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The key identifier that what it issues refers to it by.
+    pub(crate) fn identifier(&self) -> &OctetString {
+        &self.identifier
     }
 
     /// The authority's key.
@@ -243,13 +371,14 @@ struct SignedCertificate {
 
 fn sign(
     template: &Template,
+    additions: &Additions,
     spki: &[u8],
     issuer: &RdnSequence,
     identifier: &OctetString,
     authority: Option<&OctetString>,
     key: &dyn SigningKey,
 ) -> Result<CertificateDer<'static>> {
-    let (scheme, algorithm) = signature_algorithm(signing_key_kind(key)?);
+    let algorithm = signature::algorithm(key)?;
     let subject = subject(template)?;
     if template.not_after <= template.not_before {
         return Err(Error::configuration("the certificate would end before it begins"));
@@ -260,42 +389,18 @@ fn sign(
         signature: algorithm.clone(),
         issuer: issuer.clone(),
         validity: Validity::new(time(template.not_before)?, time(template.not_after)?),
-        extensions: Some(extensions(template, subject.is_empty(), identifier, authority)?),
+        extensions: Some(extensions(template, additions, subject.is_empty(), identifier, authority)?),
         subject,
         subject_public_key_info: SubjectPublicKeyInfoOwned::from_der(spki).map_err(encoding)?,
     };
     let message = tbs_certificate.to_der().map_err(encoding)?;
-    let signer = key
-        .choose_scheme(&[scheme])
-        .ok_or_else(|| Error::certificate(format!("the issuing key can't sign with {scheme:?}")))?;
-    let signature = signer
-        .sign(&message)
-        .map_err(|error| Error::certificate(format!("the issuing key could not sign: {error}")))?;
+    let signature = signature::sign(key, &message)?;
     let signed = SignedCertificate {
         tbs_certificate,
         signature_algorithm: algorithm,
         signature: BitString::from_bytes(&signature).map_err(encoding)?,
     };
     Ok(CertificateDer::from(signed.to_der().map_err(encoding)?))
-}
-
-/// How a key of this kind signs certificates. The hash is as strong as the key.
-fn signature_algorithm(kind: KeyKind) -> (SignatureScheme, AlgorithmIdentifierOwned) {
-    let (scheme, oid, parameters) = match kind {
-        // RFC 4055, section 5: parameters are NULL.
-        KeyKind::Rsa(bits) if bits >= 4096 => (SignatureScheme::RSA_PKCS1_SHA384, SHA384_WITH_RSA, Some(Any::null())),
-        KeyKind::Rsa(_) => (SignatureScheme::RSA_PKCS1_SHA256, SHA256_WITH_RSA, Some(Any::null())),
-        // RFC 5758, section 3.2: parameters are absent.
-        KeyKind::EcdsaP256 => (SignatureScheme::ECDSA_NISTP256_SHA256, ECDSA_WITH_SHA256, None),
-        KeyKind::EcdsaP384 => (SignatureScheme::ECDSA_NISTP384_SHA384, ECDSA_WITH_SHA384, None),
-        KeyKind::EcdsaP521 => (SignatureScheme::ECDSA_NISTP521_SHA512, ECDSA_WITH_SHA512, None),
-        // RFC 8410, section 3, and RFC 9881, section 2: parameters are absent.
-        KeyKind::Ed25519 => (SignatureScheme::ED25519, ED25519, None),
-        KeyKind::MlDsa44 => (SignatureScheme::ML_DSA_44, ML_DSA_44, None),
-        KeyKind::MlDsa65 => (SignatureScheme::ML_DSA_65, ML_DSA_65, None),
-        KeyKind::MlDsa87 => (SignatureScheme::ML_DSA_87, ML_DSA_87, None),
-    };
-    (scheme, AlgorithmIdentifierOwned { oid, parameters })
 }
 
 /// 159 random bits: positive, and never longer than the 20 octets of RFC 5280, section 4.1.2.2.
@@ -309,6 +414,7 @@ fn serial_number() -> Result<SerialNumber> {
 
 fn extensions(
     template: &Template,
+    additions: &Additions,
     subject_is_empty: bool,
     identifier: &OctetString,
     authority: Option<&OctetString>,
@@ -323,9 +429,14 @@ fn extensions(
         let authority = AuthorityKeyIdentifier { key_identifier: Some(authority.clone()), ..Default::default() };
         extensions.push(extension(false, &authority)?);
     }
-    if let Some(purpose) = profile.extended_key_usage() {
+    if profile.is_authority() {
+        if let Some(purpose) = additions.purpose {
+            extensions.push(extension(false, &ExtendedKeyUsage(purpose.extended_key_usage()))?);
+        }
+    } else if let Some(purpose) = profile.extended_key_usage() {
         extensions.push(extension(false, &ExtendedKeyUsage(vec![purpose]))?);
     }
+    extensions.extend(links(&additions.links)?);
     if !template.names.is_empty() {
         let names = template.names.iter().map(general_name).collect::<Result<Vec<_>>>()?;
         // Critical if and only if it is all that names the holder (RFC 5280, section 4.2.1.6).
@@ -339,11 +450,39 @@ fn extensions(
     Ok(extensions)
 }
 
-fn extension<T: AssociatedOid + Encode>(critical: bool, value: &T) -> Result<Extension> {
+fn links(links: &Links) -> Result<Vec<Extension>> {
+    let url = |url: &String| {
+        let shaped = url.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+        if !shaped || !url.is_ascii() || url.contains(char::is_whitespace) {
+            return Err(Error::configuration(format!("`{}` is not a URL", url.escape_debug()))
+                .hint("give one such as http://pki.example.com/ca.crl"));
+        }
+        general_name(&AlternativeName::Uri(url.clone()))
+    };
+    let mut extensions = Vec::new();
+    if !links.crl.is_empty() {
+        let names = links.crl.iter().map(url).collect::<Result<Vec<_>>>()?;
+        let distribution_point = Some(DistributionPointName::FullName(names));
+        let point = DistributionPoint { distribution_point, reasons: None, crl_issuer: None };
+        extensions.push(extension(false, &CrlDistributionPoints(vec![point]))?);
+    }
+    let ocsp = links.ocsp.iter().map(|text| (OCSP, text));
+    let issuers = links.issuer.iter().map(|text| (CA_ISSUERS, text));
+    let access = ocsp
+        .chain(issuers)
+        .map(|(access_method, text)| Ok(AccessDescription { access_method, access_location: url(text)? }))
+        .collect::<Result<Vec<_>>>()?;
+    if !access.is_empty() {
+        extensions.push(extension(false, &AuthorityInfoAccessSyntax(access))?);
+    }
+    Ok(extensions)
+}
+
+pub(crate) fn extension<T: AssociatedOid + Encode>(critical: bool, value: &T) -> Result<Extension> {
     Ok(Extension { extn_id: T::OID, critical, extn_value: octets(&value.to_der().map_err(encoding)?)? })
 }
 
-fn general_name(name: &AlternativeName) -> Result<GeneralName> {
+pub(crate) fn general_name(name: &AlternativeName) -> Result<GeneralName> {
     let ascii = |text: &str, what: &str| {
         Ia5String::new(text).map_err(|_| {
             Error::configuration(format!("`{text}` can't be {what} in a certificate: it has characters outside ASCII"))
@@ -358,8 +497,12 @@ fn general_name(name: &AlternativeName) -> Result<GeneralName> {
 }
 
 fn subject(template: &Template) -> Result<RdnSequence> {
+    distinguished_name(template.common_name.as_deref(), template.organization.as_deref())
+}
+
+pub(crate) fn distinguished_name(common_name: Option<&str>, organization: Option<&str>) -> Result<RdnSequence> {
     let mut subject = RdnSequence::default();
-    for (oid, value) in [(ORGANIZATION, &template.organization), (COMMON_NAME, &template.common_name)] {
+    for (oid, value) in [(ORGANIZATION, organization), (COMMON_NAME, common_name)] {
         let Some(value) = value else { continue };
         let length = value.chars().count();
         if length == 0 || length > 64 || value.chars().any(char::is_control) {
@@ -377,33 +520,27 @@ fn subject(template: &Template) -> Result<RdnSequence> {
 }
 
 /// UTCTime through 2049 and GeneralizedTime from 2050 on (RFC 5280, section 4.1.2.5).
-fn time(at: SystemTime) -> Result<Time> {
+pub(crate) fn time(at: SystemTime) -> Result<Time> {
     DateTime::from_system_time(at)
         .map(Time::from)
         .map_err(|_| Error::configuration("a certificate can't hold a date before 1970 or after 9999"))
 }
 
-fn octets(bytes: &[u8]) -> Result<OctetString> {
+pub(crate) fn octets(bytes: &[u8]) -> Result<OctetString> {
     OctetString::new(bytes).map_err(encoding)
 }
 
-fn encoding(error: der::Error) -> Error {
+pub(crate) fn encoding(error: der::Error) -> Error {
     Error::certificate(format!("a certificate can't be encoded or read: {error}"))
 }
 
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+pub(crate) const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
+const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
-const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
-const SHA384_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12");
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
-const ECDSA_WITH_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
-const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
-const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,15 @@
 //! `qtls`, the operator's tool: one module a command.
 
+mod ca;
 mod clients;
+mod crl;
+mod csr;
 mod explain;
+mod inspect;
+mod keygen;
+mod passphrase;
 mod quickstart;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,7 +21,7 @@ use qtls_core::version::VERSION;
 use crate::ui;
 
 /// Runs the tool with the process' arguments. Data goes to standard output, errors to standard error; the exit code is
-/// 0, 2 for what the caller can mend (as for a wrong command line), or 1.
+/// 0, or that of the fault; 2 is what the caller can mend, as for a wrong command line.
 pub fn main() -> ExitCode {
     ui::finish("qtls", run(&Arguments::parse(), &mut io::stdout().lock()))
 }
@@ -22,7 +29,8 @@ pub fn main() -> ExitCode {
 /// Keys and certificates for Q-TLS.
 #[derive(Parser)]
 #[command(name = "qtls", version = VERSION, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 success, 1 internal error, 2 wrong use, configuration or certificate")]
+#[command(after_help = "Exit codes: 0 success, 1 internal error, 2 wrong use, configuration or certificate, \
+                       3 connection, 4 not verified, 5 handshake, 6 no algorithm in common")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,14 +38,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Ca(ca::Arguments),
+    Crl(crl::Arguments),
+    Csr(csr::Arguments),
+    Inspect(inspect::Arguments),
+    Keygen(keygen::Arguments),
     Quickstart(quickstart::Arguments),
     Explain(explain::Arguments),
+    Verify(verify::Arguments),
 }
 
 fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     match &arguments.command {
+        Command::Ca(arguments) => ca::run(arguments, out),
+        Command::Crl(arguments) => crl::run(arguments, out),
+        Command::Csr(arguments) => csr::run(arguments, out),
+        Command::Inspect(arguments) => inspect::run(arguments, out),
+        Command::Keygen(arguments) => keygen::run(arguments, out),
         Command::Quickstart(arguments) => quickstart::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
+        Command::Verify(arguments) => verify::run(arguments, out),
     }
 }
 

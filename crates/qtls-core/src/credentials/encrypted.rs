@@ -41,6 +41,11 @@ impl Passphrase {
         Ok(Self { octets: Zeroizing::new(line.to_vec()), origin })
     }
 
+    /// What goes into a key derivation. Not to be shown or kept.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
     /// Where it came from.
     pub fn origin(&self) -> &str {
         &self.origin

@@ -49,6 +49,13 @@ pub fn key_identifier(spki: &[u8]) -> Result<[u8; 20]> {
     Ok(identifier)
 }
 
+/// The SHA-256 of some octets: a certificate's fingerprint, or the pin of a `SubjectPublicKeyInfo`.
+pub fn sha256(octets: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, octets).as_ref());
+    hash
+}
+
 /// `N` octets from the cryptographic library's generator.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut octets = [0; N];

@@ -26,7 +26,7 @@ use x509_cert::name::Name;
 
 pub use chain::{EXPIRY_NOTICE, Purpose};
 pub use encrypted::Passphrase;
-pub use generate::{generate, key_identifier, random};
+pub use generate::{generate, key_identifier, random, sha256};
 pub use kind::{KeyKind, key_kind, signing_key_kind};
 pub use load::{Source, certificates, private_key, signing_key};
 

@@ -476,7 +476,7 @@ impl CipherSuite {
 mod tests {
     use super::*;
 
-    fn assert_names_are_unambiguous<T: Named + std::fmt::Debug>() {
+    fn assert_names_are_unambiguous<T: Named + fmt::Debug>() {
         let mut names: Vec<_> = T::known_names().map(str::to_ascii_lowercase).collect();
         names.sort();
         let all = names.len();

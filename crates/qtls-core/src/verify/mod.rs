@@ -17,7 +17,7 @@ use rustls::SignatureScheme;
 pub use allow::{AllowList, AllowRule, Matched, Refused, Subject};
 pub(crate) use identity::ip_address;
 pub use identity::{Identity, SpkiHash};
-pub use path::{PathError, TrustAnchors};
+pub use path::{BuiltPath, PathError, TrustAnchors};
 pub use peers::{ClientVerifier, DangerousNoVerifier, ServerVerifier};
 pub use revocation::{Crl, Revocation, RevocationMode};
 

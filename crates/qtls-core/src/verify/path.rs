@@ -15,7 +15,7 @@ use x509_cert::name::Name;
 
 use super::identity::SpkiHash;
 use super::revocation::{Revocation, RevocationMode};
-use crate::credentials::{KeyKind, key_kind};
+use crate::credentials::{KeyKind, Purpose, key_kind};
 use crate::error::{Error, Result};
 use crate::policy::{KeyAlgorithm, Policy};
 
@@ -85,6 +85,27 @@ impl TrustAnchors {
         self.roots.subjects()
     }
 
+    /// Verifies a chain as a handshake would, all but the name, and answers with the path: for those who show it.
+    ///
+    /// # Errors
+    /// Those of the handshake.
+    pub fn path(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        purpose: Purpose,
+    ) -> Result<BuiltPath, rustls::Error> {
+        let usage = match purpose {
+            Purpose::Server => webpki::KeyUsage::server_auth(),
+            Purpose::Client => webpki::KeyUsage::client_auth(),
+        };
+        self.verify_then(leaf, intermediates, now, usage, |path| BuiltPath {
+            intermediates: path.intermediate_certificates().map(|issuer| issuer.der().into_owned()).collect(),
+            anchor: name(&path.anchor().subject),
+        })
+    }
+
     /// Verifies `leaf` for `usage`: signatures, validity, constraints, purpose, depth, and the kinds of key.
     pub(super) fn verify(
         &self,
@@ -93,6 +114,17 @@ impl TrustAnchors {
         now: UnixTime,
         usage: impl ExtendedKeyUsageValidator,
     ) -> Result<(), rustls::Error> {
+        self.verify_then(leaf, intermediates, now, usage, |_| ())
+    }
+
+    fn verify_then<T>(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: impl ExtendedKeyUsageValidator,
+        answer: impl FnOnce(&VerifiedPath<'_>) -> T,
+    ) -> Result<T, rustls::Error> {
         let end_entity = EndEntityCert::try_from(leaf).map_err(translate)?;
         let kind = key_kind(&end_entity.subject_public_key_info())
             .map_err(|error| other(PathError::Key(error.message().to_owned())))?;
@@ -110,7 +142,7 @@ impl TrustAnchors {
         let crls = self.revocation.as_ref().map(|revocation| revocation.applicable(leaf, intermediates));
         let crls: Vec<_> = crls.iter().flatten().map(|crl| crl.list()).collect();
         let options = self.revocation.as_ref().and_then(|revocation| revocation.options(&crls));
-        end_entity
+        let path = end_entity
             .verify_for_usage(&self.algorithms, &self.roots.roots, intermediates, now, usage, options, Some(&hook))
             .map_err(|error| match (reason.take(), error) {
                 (Some(reason), webpki::Error::MaximumPathDepthExceeded) => other(reason),
@@ -121,7 +153,7 @@ impl TrustAnchors {
             Some(revocation) if revocation.mode() == RevocationMode::Hard && crls.is_empty() => {
                 Err(CertificateError::UnknownRevocationStatus.into())
             }
-            _ => Ok(()),
+            _ => Ok(answer(&path)),
         }
     }
 
@@ -156,6 +188,15 @@ impl TrustAnchors {
         }
         Ok(())
     }
+}
+
+/// The way from a leaf to a trust anchor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltPath {
+    /// What stands between the leaf and the anchor, from the leaf on; superfluous certificates are not among it.
+    pub intermediates: Vec<CertificateDer<'static>>,
+    /// The subject of the anchor, as RFC 4514 writes it.
+    pub anchor: String,
 }
 
 /// Why a chain was refused, where neither rustls nor webpki has a name for it.

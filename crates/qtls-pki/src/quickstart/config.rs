@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use qtls_core::policy::{KeyAlgorithm, Named};
 use qtls_core::{Error, Result};
 
-use super::directory::{Content, Target};
 use super::{ALGORITHMS, CA_BUNDLE, CLIENT_CONFIG, Options, SERVER_CONFIG};
+use crate::directory::{Content, Target};
 use crate::names::ServerName;
 
 /// Both configurations, with absolute paths.

@@ -11,8 +11,8 @@ use qtls_core::{Error, Result};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::directory::Content;
 use super::{ALGORITHMS, CA_BUNDLE};
+use crate::directory::Content;
 use crate::issue::{AlternativeName, Authority, CLOCK_SKEW, Profile, Template, public_key};
 use crate::names::ServerName;
 

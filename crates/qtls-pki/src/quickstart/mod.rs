@@ -4,7 +4,6 @@
 //! server and one for a client (1 year). All of it appears in one new directory at once, or nothing does.
 
 mod config;
-mod directory;
 mod material;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,8 +13,8 @@ use std::time::SystemTime;
 use qtls_core::policy::{KeyAlgorithm, Named};
 use qtls_core::{Error, Result};
 
+use crate::directory::{Content, Target};
 use crate::names::ServerName;
-use directory::{Content, Target};
 use material::Material;
 
 /// The algorithms that certificates are made for, the default first: it is the one that browsers accept.

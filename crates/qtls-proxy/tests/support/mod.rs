@@ -38,7 +38,7 @@ pub fn template(profile: Profile, name: &str) -> Template {
         not_after: now
             + match profile {
                 Profile::Root => Duration::from_secs(7200),
-                Profile::Intermediate { .. } => Duration::from_secs(6000),
+                Profile::Intermediate { .. } | Profile::Signing => Duration::from_secs(6000),
                 Profile::Server | Profile::Client => Duration::from_secs(3600),
             },
     }

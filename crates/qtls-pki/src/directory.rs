@@ -10,7 +10,7 @@ use qtls_core::{Error, Result};
 use zeroize::Zeroizing;
 
 /// One file to be.
-pub(super) struct Content {
+pub(crate) struct Content {
     path: PathBuf,
     mode: u32,
     bytes: Zeroizing<Vec<u8>>,
@@ -18,33 +18,43 @@ pub(super) struct Content {
 
 impl Content {
     /// A file that everyone may read who reaches it.
-    pub(super) fn public(path: impl Into<PathBuf>, text: String) -> Self {
+    pub(crate) fn public(path: impl Into<PathBuf>, text: String) -> Self {
         Self { path: path.into(), mode: 0o644, bytes: Zeroizing::new(text.into_bytes()) }
     }
 
     /// A file for its owner alone, whose content is wiped from memory.
-    pub(super) fn secret(path: impl Into<PathBuf>, text: String) -> Self {
+    pub(crate) fn secret(path: impl Into<PathBuf>, text: String) -> Self {
         Self { path: path.into(), mode: 0o600, bytes: Zeroizing::new(text.into_bytes()) }
     }
 
+    /// As [`Self::public`], with content that need not be text.
+    pub(crate) fn binary(path: impl Into<PathBuf>, bytes: Vec<u8>) -> Self {
+        Self { path: path.into(), mode: 0o644, bytes: Zeroizing::new(bytes) }
+    }
+
+    /// As [`Self::secret`], with content that need not be text.
+    pub(crate) fn secret_bytes(path: impl Into<PathBuf>, bytes: Vec<u8>) -> Self {
+        Self { path: path.into(), mode: 0o600, bytes: Zeroizing::new(bytes) }
+    }
+
     /// Where it goes, relative to the directory.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn into_path(self) -> PathBuf {
+    pub(crate) fn into_path(self) -> PathBuf {
         self.path
     }
 }
 
 /// A directory that can be made: it is not there, or empty.
-pub(super) struct Target {
+pub(crate) struct Target {
     dir: PathBuf,
 }
 
 impl Target {
     /// Finds out whether the directory can be made, and its absolute path.
-    pub(super) fn new(given: &Path) -> Result<Self> {
+    pub(crate) fn new(given: &Path) -> Result<Self> {
         let absolute = std::path::absolute(given).map_err(|error| failed("use", given, &error))?;
         // Symbolic links and `..` are followed where something exists: the configurations name the real place.
         let dir = match fs::canonicalize(&absolute) {
@@ -75,17 +85,17 @@ impl Target {
     }
 
     /// The absolute path of a file in it.
-    pub(super) fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
     }
 
-    pub(super) fn into_dir(self) -> PathBuf {
+    pub(crate) fn into_dir(self) -> PathBuf {
         self.dir
     }
 
     /// Makes the directory with these files: under another name beside it, then renamed, so that a crash in between
     /// never leaves half of it. A failure leaves nothing.
-    pub(super) fn publish(&self, contents: &[Content]) -> Result<()> {
+    pub(crate) fn publish(&self, contents: &[Content]) -> Result<()> {
         let (Some(parent), Some(name)) = (self.dir.parent(), self.dir.file_name()) else {
             return Err(unusable(&self.dir, "is the root of the file system"));
         };
