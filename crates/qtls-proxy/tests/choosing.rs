@@ -1,4 +1,6 @@
 //! Which certificate and which virtual host a client gets, and the reason that is counted.
+// Helpers of tests unwrap as tests do: what can't go on has failed.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

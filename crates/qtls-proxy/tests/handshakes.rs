@@ -1,4 +1,6 @@
 //! What the two sides of a handshake agree on, and how refusals look from either side.
+// Helpers of tests unwrap as tests do: what can't go on has failed.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! TCP mode: every byte arrives, in both directions and whatever the pace; ends are passed on as what they are.
+// Helpers of tests unwrap as tests do: what can't go on has failed.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

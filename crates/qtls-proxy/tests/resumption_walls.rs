@@ -1,5 +1,7 @@
 //! A session is resumed only where its client would get in by a full handshake, and is otherwise refused before any
 //! application byte.
+// Helpers of tests unwrap as tests do: what can't go on has failed.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! A signature that takes long holds up nobody else on its worker.
+// Helpers of tests unwrap as tests do: what can't go on has failed.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod support;
 

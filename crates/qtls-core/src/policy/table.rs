@@ -31,10 +31,10 @@ pub trait Named: Copy + PartialEq + 'static {
     fn find(given: &str) -> Option<(Self, bool)> {
         let is = |name: &&str| name.eq_ignore_ascii_case(given);
         Self::ALL.iter().find_map(|row| {
-            if is(&row.name()) || row.aliases().iter().any(|name| is(name)) {
+            if is(&row.name()) || row.aliases().iter().any(&is) {
                 Some((*row, false))
             } else {
-                row.old_names().iter().any(|name| is(name)).then_some((*row, true))
+                row.old_names().iter().any(&is).then_some((*row, true))
             }
         })
     }
