@@ -570,7 +570,7 @@ mod tests {
         assert!(told.contains("not of a certificate") && told.contains("interchanged?"), "{told}");
         // What `openssl s_client -showcerts` writes before a certificate, cut out of its output.
         let text = [b"0 s:CN=a.example, O=Example, C=KR\n", &pem("CERTIFICATE", &leaf)[..]].concat();
-        assert_eq!(certificates(source(&text)).unwrap(), [leaf.clone()]);
+        assert_eq!(certificates(source(&text)).unwrap(), std::slice::from_ref(&leaf));
         let cut = certificates(source(&leaf[..leaf.len() - 9])).unwrap_err().to_string();
         assert!(cut.contains("it begins like DER, but is cut off"), "{cut}");
     }
