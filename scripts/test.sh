@@ -35,8 +35,8 @@ run_section() {
         doc) cargo_test --doc ;;
         # Its own workspace, in the same target directory.
         fuzz) (cd fuzz && export CARGO_TARGET_DIR=../target && cargo fmt --check &&
-                cargo clippy --quiet --all-targets --locked -- -D warnings && cargo test --quiet --locked &&
-                cargo run --quiet --locked --bin replay) ;;
+                cargo clippy --quiet --all-targets -- -D warnings && cargo test --quiet &&
+                cargo run --quiet --bin replay) ;;
         interop:*) cargo_test --test "${1#interop:}" ;;
         *) echo "no such section: $1" >&2; return 2 ;;
     esac
