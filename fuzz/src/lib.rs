@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pem", run: targets::pem, seeds: seeds::pem, secret: false, memory: 8 * MIB },
     Target { name: "chain", run: targets::chain, seeds: seeds::chain, secret: false, memory: 8 * MIB },
     Target { name: "crl", run: targets::crl, seeds: seeds::crl, secret: false, memory: 8 * MIB },
+    Target { name: "csr", run: targets::csr, seeds: seeds::csr, secret: false, memory: 8 * MIB },
     // scrypt may take a quarter of a gigabyte by design.
     Target { name: "key", run: targets::key, seeds: seeds::key, secret: true, memory: 300 * MIB },
     Target {

@@ -8,8 +8,11 @@ use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::Encode;
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::pkcs5::{pbes2, scrypt};
+use qtls_core::credentials::{generate, signing_key};
 use qtls_core::endpoint::{ServerTrust, client_config};
 use qtls_core::policy::{KeyAlgorithm, Named, Policy};
+use qtls_pki::issue::AlternativeName;
+use qtls_pki::request;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
@@ -56,6 +59,23 @@ pub fn crl() -> Vec<Vec<u8>> {
         with(&[], &[]),
         forge::pem("X509 CRL", &with(&[vec![7]], &[])).into_bytes(),
     ]
+}
+
+/// A request with names of every kind, and one with a subject alone.
+pub fn csr() -> Vec<Vec<u8>> {
+    let key = signing_key(&generate(KeyAlgorithm::EcdsaP256).expect("there is randomness")).expect("it is a key");
+    let names = [
+        AlternativeName::Dns("a.example".to_owned()),
+        AlternativeName::Ip([192, 0, 2, 1].into()),
+        AlternativeName::Uri("spiffe://example/a".to_owned()),
+        AlternativeName::Email("who@example.org".to_owned()),
+    ];
+    [(&names[..], Some("Example")), (&[], None)]
+        .into_iter()
+        .map(|(names, organization)| {
+            request::create(Some("a"), organization, names, key.as_ref()).expect("it is a right request")
+        })
+        .collect()
 }
 
 /// A key of each kind, in DER and PEM, and encrypted in both ways.

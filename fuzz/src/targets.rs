@@ -13,6 +13,7 @@ use qtls_core::policy::{KeyAlgorithm, Policy};
 use qtls_core::verify::{
     AllowList, AllowRule, ClientVerifier, Crl, Identity, Revocation, RevocationMode, TrustAnchors,
 };
+use qtls_pki::request::Request;
 use qtls_proxy::config;
 use rustls::pki_types::{PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::Acceptor;
@@ -53,6 +54,13 @@ pub fn crl(input: &[u8]) {
     let revocation = Revocation::new(crls, RevocationMode::Hard);
     if let Ok((anchors, _)) = anchors().with_revocation(revocation, SystemTime::now()) {
         let _ = ClientVerifier::new(anchors, true).recheck(&FIXED.chain, now());
+    }
+}
+
+/// A certificate request in DER.
+pub fn csr(input: &[u8]) {
+    if let Ok(request) = Request::parse(input) {
+        let _ = (request.subject.len(), request.names.len(), request.ignored.len());
     }
 }
 
