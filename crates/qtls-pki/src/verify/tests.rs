@@ -209,7 +209,7 @@ fn revocation_names_who_was_revoked_and_why_lists_do_not_help() {
     assert!(leaf.failure.unwrap().rule.ends_with("keyCompromise"));
     let middle = with(&[tree.list(&tree.root, &[tree.middle.certificate()], 10), of_middle.clone()]);
     blamed(&middle, "certificate_revoked", Some("CN=Middle"), "was revoked on 20");
-    let missing = with(&[of_root.clone()]);
+    let missing = with(std::slice::from_ref(&of_root));
     blamed(&missing, "revocation_unknown", Some("CN=leaf"), "no revocation list of its issuer, CN=Middle");
     let lists = [of_root.clone(), of_middle];
     let stale = tree.ask_with(&chain, &lists, |question| question.at += DAY * 20);
