@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use qtls_core::{Error, Fault, Result};
+use qtls_core::{Error, Result};
 
 /// Ends a program: prints the error, if there is one, and returns the exit code that belongs to it.
 pub(crate) fn finish(program: &str, result: Result<()>) -> ExitCode {

@@ -82,7 +82,8 @@ async fn relay_to(
     let common = &shared.common;
     match upstream.connect().await {
         Ok(server) => {
-            let (end, traffic) = relay::relay(stream, server, common.limits.idle_timeout, shutdown).await;
+            let idle = common.limits.idle_timeout.min(upstream.idle_timeout());
+            let (end, traffic) = relay::relay(stream, server, idle, shutdown).await;
             (end.reason(), traffic)
         }
         // It is in the log already, with all others of this second.
@@ -104,20 +105,18 @@ fn refuse(shared: &Shared, client: SocketAddr, failure: Failure) {
     let reason = failure.reason();
     metrics.handshake_failure(reason);
     let hello = match &failure {
-        Failure::Tls { offer, .. } => offer.clone(),
+        Failure::Tls { offer, .. } => offer.as_deref(),
         _ => None,
     };
-    let server_name = hello.as_ref().and_then(|offer| offer.server_name.clone()).unwrap_or_else(|| "none".to_owned());
-    let offered = hello.map(|offer| offer.group_names());
+    let server_name = hello.and_then(|offer| offer.server_name.clone()).unwrap_or_else(|| "none".to_owned());
     let error = Error::from(failure);
-    let offered = offered.as_deref().unwrap_or("unknown");
     match error.fault() {
         // Ours to mend.
         Fault::Internal => {
             tracing::error!(client = %client, reason, server_name, "handshake failed: {}", error.message());
         }
         Fault::Policy | Fault::Verification => {
-            warn!(client = %client, reason, server_name, groups = offered, "handshake refused: {}", error.message());
+            warn!(client = %client, reason, server_name, "handshake refused: {}", error.message());
         }
         Fault::Connection if reason == "closed" => {
             debug!(client = %client, reason, "handshake not completed: {}", error.message());

@@ -98,6 +98,8 @@ impl From<Failure> for Error {
 const MAX_CLIENT_HELLO: usize = 0x1_0000 + 1024;
 /// The content type of a handshake record (RFC 9846 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
+/// A record with the fatal alert unexpected_message (RFC 9846 §6.2).
+const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Does the server's side of a handshake. A refusal has been answered with its alert when this returns.
 pub async fn accept(socket: TcpStream, endpoint: &ServerEndpoint, pool: &SigningPool) -> Result<Established, Failure> {
@@ -145,6 +147,10 @@ pub async fn accept(socket: TcpStream, endpoint: &ServerEndpoint, pool: &Signing
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 let _ = alert.write_all(&mut bytes);
+                if bytes.is_empty() {
+                    // The acceptor has no alert for a message that is no ClientHello.
+                    bytes.extend_from_slice(&UNEXPECTED_MESSAGE);
+                }
                 send_and_close(socket, &bytes).await;
                 return Err(Failure::Tls { error, offer: None });
             }
@@ -200,7 +206,9 @@ pub async fn connect(
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
 ) -> Result<Established, Failure> {
-    let name = config.enable_sni.then(|| server_name.to_str().into_owned());
+    // An address is never sent (RFC 6066, section 3).
+    let is_sent = config.enable_sni && matches!(server_name, ServerName::DnsName(_));
+    let name = is_sent.then(|| server_name.to_str().into_owned());
     let connection = UnbufferedClientConnection::new(config, server_name).map_err(internal)?;
     let mut handshake = Handshake::new(Session::Client(connection));
     loop {

@@ -7,6 +7,7 @@ mod connection;
 pub mod handshake;
 pub mod http;
 pub mod listen;
+mod memory;
 pub mod observe;
 pub mod plan;
 pub mod relay;

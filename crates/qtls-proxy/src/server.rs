@@ -19,8 +19,9 @@ use tracing::{error, info, warn};
 
 use crate::http;
 use crate::listen;
-use crate::observe::exposition;
+use crate::memory;
 use crate::observe::metrics::Metrics;
+use crate::observe::{exposition, logs};
 use crate::plan::{Plan, PlanMode};
 use crate::shutdown::{Conductor, Phase};
 use crate::signing::SigningPool;
@@ -108,17 +109,27 @@ impl Server {
         let outcome = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).map_err(os)?;
             let mut interrupt = signal(SignalKind::interrupt()).map_err(os)?;
+            let mut hang_up = signal(SignalKind::hangup()).map_err(os)?;
             if let (Some(listener), Some(config)) = (metrics_listener, &config.metrics) {
                 exposition::start(listener, config.path.clone(), metrics.clone(), conductor.watch()).map_err(os)?;
                 info!("metrics on http://{}:{}{}", config.address, config.port, config.path);
             }
+            let open = metrics.clone();
+            tokio::spawn(memory::give_back(move || open.open_connections()));
             info!("listening on {address} with {} workers", workers.len());
-            let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = ends.recv() => {
-                    conductor.advance(Phase::Closing);
-                    return Err(Error::internal("a worker ended by itself"));
+            let name = loop {
+                tokio::select! {
+                    _ = terminate.recv() => break "SIGTERM",
+                    _ = interrupt.recv() => break "SIGINT",
+                    // As logrotate asks for it: the old file has another name by now.
+                    _ = hang_up.recv() => match logs::reopen() {
+                        Ok(()) => info!("SIGHUP: the log file is open anew; the configuration stays as it was"),
+                        Err(error) => error!("SIGHUP: {}", error.one_line()),
+                    },
+                    _ = ends.recv() => {
+                        conductor.advance(Phase::Closing);
+                        return Err(Error::internal("a worker ended by itself"));
+                    }
                 }
             };
             let drain = config.server.drain_timeout;

@@ -148,9 +148,18 @@ impl Tls {
         let result = self.process_records(input, &mut used, &mut sink);
         let rest = &mut input[used..];
         if result.is_err() {
-            // rustls has queued its alert behind the error, and fails again once that is fetched. It gets the same bytes
-            // as before: it remembers where in them an unfinished message stands.
-            let _ = self.process_records(rest, &mut 0, &mut sink);
+            // rustls has queued its alert behind the error. No more than that is fetched: asked further it fails again,
+            // with a second alert. It gets the same bytes as before: it remembers where in them an unfinished message
+            // stands.
+            while either!(&self.session, conn => conn.wants_write()) {
+                let fetched = either!(&mut self.session, conn => {
+                    let UnbufferedStatus { state, .. } = conn.process_tls_records(rest);
+                    state.and_then(|state| step(state, &mut self.outgoing.bytes, &mut sink))
+                });
+                if fetched.is_err() {
+                    break;
+                }
+            }
             self.incoming = Vec::new();
         } else if rest.is_empty() {
             self.incoming = Vec::new();
@@ -449,8 +458,9 @@ impl AsyncRead for TlsStream {
                 return Poll::Ready(Ok(()));
             }
             let outcome = ready!(this.poll_fill(cx, buffer));
-            // Alerts and answers to key updates: as far as the socket takes them now, the rest with the next write.
-            let _ = poll_drain(&this.socket, &mut this.tls.outgoing, cx)?;
+            // Alerts and answers to key updates: as far as the socket takes them now, the rest with the next write, which
+            // also tells where it takes nothing any more. What was read comes first: it may say why.
+            let _ = poll_drain(&this.socket, &mut this.tls.outgoing, cx);
             if outcome? == 0 {
                 // No close_notify: the end may have been cut off by someone on the way.
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));

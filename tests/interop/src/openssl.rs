@@ -39,7 +39,7 @@ impl Client {
     /// A client with other trust anchors.
     pub fn trusting(port: u16, ca: &Path) -> Self {
         let work = tempfile::tempdir().expect("the temporary directory is writable");
-        let shares = vec![work.path().to_owned(), directory(ca)];
+        let shares = vec![directory(ca)];
         Self { port, arguments: Vec::new(), shares, work }.arguments(&["-CAfile", text(ca)])
     }
 
@@ -66,7 +66,7 @@ impl Client {
     /// Sends `input`, then waits until the server closes the connection.
     pub fn send(&self, input: &[u8]) -> Exchange {
         let trace = self.work.path().join("trace");
-        let mut command = self.command();
+        let mut command = self.command(Some(self.work.path()));
         command.args(["-trace", "-msgfile", text(&trace)]);
         let finished = run(&mut command, input);
         // Without a connection there is no trace.
@@ -82,7 +82,7 @@ impl Client {
 
     /// Connects and stays connected: what is written to it is sent, what it prints was received.
     pub fn start(&self) -> Running {
-        Running::start(&mut self.command())
+        Running::start(&mut self.command(None))
     }
 
     /// Makes the client keep the session that the server gives it.
@@ -105,9 +105,9 @@ impl Client {
         self.work.path().join("session")
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, work: Option<&Path>) -> Command {
         // Line by line, so that a test sees what was received while the connection is open.
-        let mut command = peers::debian("stdbuf", &self.shares);
+        let mut command = peers::debian("stdbuf", self.shares.iter().map(PathBuf::as_path).chain(work));
         let address = format!("127.0.0.1:{}", self.port);
         command.args(["-oL", "openssl", "s_client", "-quiet", "-connect", &address, "-servername", "localhost"]);
         command.args(["-verify_hostname", "localhost", "-verify_return_error"]);

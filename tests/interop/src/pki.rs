@@ -116,11 +116,9 @@ impl Pki {
         let made_by = made_by.expect("qtls has been built").duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
         let parent = programs::target_directory().join("interop-pki");
         let directory = parent.join(format!("{name}-{}", made_by.as_millis()));
-        let age = std::fs::metadata(&directory).and_then(|found| found.modified()).map(|made| made.elapsed());
-        match age {
-            Ok(Ok(age)) if age < SHELF_LIFE => return Self { directory },
-            Ok(_) => std::fs::remove_dir_all(&directory).expect("target is writable"),
-            Err(_) => {}
+        remove_old(&parent);
+        if directory.exists() {
+            return Self { directory };
         }
         std::fs::create_dir_all(&parent).expect("target is writable");
         let new = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent).expect("target is writable");
@@ -129,5 +127,17 @@ impl Pki {
         let _ = std::fs::rename(new.path().join("pki"), &directory);
         assert!(directory.join("ca-bundle.pem").exists(), "{} has no ca-bundle.pem", directory.display());
         Self { directory }
+    }
+}
+
+/// Removes certificates that are too old, of this build of `qtls` and of earlier ones.
+fn remove_old(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let age = entry.metadata().and_then(|found| found.modified()).map(|made| made.elapsed().unwrap_or_default());
+        if age.is_ok_and(|age| age > SHELF_LIFE) {
+            // Another suite may be removing them, too.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }

@@ -86,6 +86,17 @@ impl Server {
         self.process.stderr.wait_for_line(pattern)
     }
 
+    /// The first warning or error in the log with `pattern`, as soon as it is there.
+    ///
+    /// # Panics
+    /// When it isn't there within [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_for_warning(&self, pattern: &str) -> String {
+        let warning = |line: &str| (line.contains(" WARN ") || line.contains(" ERROR ")) && line.contains(pattern);
+        let found = self.process.stderr.wait_for(PATIENCE, warning);
+        found.unwrap_or_else(|| panic!("no warning with {pattern:?} in\n{}", self.log()))
+    }
+
     /// The metrics now.
     #[track_caller]
     pub fn metrics(&self) -> Metrics {

@@ -8,13 +8,16 @@ use std::sync::LazyLock;
 
 use qtls_interop::openssl::{self, text};
 use qtls_interop::process::run;
-use qtls_interop::{Negotiated, Running, peers, trace};
+use qtls_interop::{Negotiated, Running, peers, programs, trace};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 /// One root for each kind of key, and a certificate of it for `localhost`, made by OpenSSL.
-static CERTIFICATES: LazyLock<TempDir> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("the temporary directory is writable");
+///
+/// In target, since nothing drops a static: the next run replaces them.
+static CERTIFICATES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = programs::target_directory().join("interop-pki/peers");
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).expect("target is writable");
     let script = r#"
         cd "$1"
         issue() {
@@ -30,13 +33,13 @@ static CERTIFICATES: LazyLock<TempDir> = LazyLock::new(|| {
         issue ec ec -pkeyopt ec_paramgen_curve:P-384
         issue mldsa ML-DSA-65
     "#;
-    let mut command = peers::debian("sh", [directory.path()]);
-    run(command.args(["-c", script, "sh", text(directory.path())]), b"").expect_success();
+    let mut command = peers::debian("sh", [&directory]);
+    run(command.args(["-c", script, "sh", text(&directory)]), b"").expect_success();
     directory
 });
 
 fn file(name: &str) -> PathBuf {
-    CERTIFICATES.path().join(name)
+    CERTIFICATES.join(name)
 }
 
 fn pair(name: &str) -> (PathBuf, PathBuf) {

@@ -1,6 +1,6 @@
 //! The configurations of the specification, as they stand there, and the sample files of `configs/`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qtls_interop::client::{self, Client};
 use qtls_interop::openssl;
@@ -178,11 +178,27 @@ fn the_hsm_and_fips_are_refused_with_a_sentence_while_they_are_not_there() {
     }
 }
 
+/// The certificates of an installation, with those of the specification's first signature under the plain names.
+fn installation() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("the temporary directory is writable");
+    let place = |from: PathBuf, name: &str| {
+        std::fs::copy(from, directory.path().join(name)).expect("the temporary directory is writable");
+    };
+    let (pki, algorithm) = (Pki::shared(), Algorithm::MlDsa65);
+    place(pki.ca(), "ca-bundle.pem");
+    for ((cert, key), side) in [(pki.server(algorithm), "server"), (pki.client(algorithm), "client")] {
+        place(cert, &format!("{side}-cert.pem"));
+        place(key, &format!("{side}-key.pem"));
+    }
+    directory
+}
+
 #[test]
 fn every_sample_configuration_passes_the_check() {
     let samples = programs::repository().join("configs");
+    let certificates = installation();
     let mut checked = 0;
-    let server = Server::start(json!({}));
+    let server = Server::with_certificate(Algorithm::MlDsa65, json!({}));
     for sample in std::fs::read_dir(&samples).expect("configs/ is there") {
         let sample = sample.expect("configs/ is readable").path();
         let name = sample.file_name().expect("a file has a name").to_string_lossy();
@@ -192,10 +208,10 @@ fn every_sample_configuration_passes_the_check() {
         let directory = tempfile::tempdir().unwrap();
         let text = std::fs::read_to_string(&sample).expect("the sample is text");
         // Only the paths of an installation are replaced, by those of the test.
-        let text = text.replace("/etc/qtls/certs", &Pki::shared().directory().display().to_string());
+        let text = text.replace("/etc/qtls/certs", &certificates.path().display().to_string());
         let text = text.replace("/var/log/qtls", &directory.path().display().to_string());
         let file = directory.path().join("sample.json");
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, &text).unwrap();
         if name.starts_with("client") {
             // The client has no check of its own: it is the same path up to connecting, so it connects.
             let mut command = programs::command("qtls-client");
@@ -204,7 +220,15 @@ fn every_sample_configuration_passes_the_check() {
             assert_eq!(client::facts(&finished)["verified"], true, "{}", sample.display());
         } else {
             let mut command = programs::command("qtls-server");
-            run(command.arg("--test-config").arg("--config").arg(&file), b"").expect_success();
+            command.arg("--test-config").arg("--config").arg(&file);
+            if !text.contains("\"certificates\"") {
+                // The defaults are paths of an installation, too.
+                for key in ["server_cert", "server_key"] {
+                    let path = certificates.path().join(format!("{}.pem", key.replace('_', "-")));
+                    command.arg("--set").arg(format!("certificates.{key}={}", path.display()));
+                }
+            }
+            run(&mut command, b"").expect_success();
         }
         checked += 1;
     }

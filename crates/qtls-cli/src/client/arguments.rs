@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(of("[::1]", Some("65535")), (host("::1"), Some(65535)));
         assert_eq!(of("::1", None), (host("::1"), None));
         assert_eq!(of("2001:db8::1", Some("9")), (host("2001:db8::1"), Some(9)));
-        assert_eq!(of("시험.example:9", None), (host("xn--9d0b52j.example"), Some(9)));
+        assert_eq!(of("시험.example:9", None), (host("xn--vv4b606a.example"), Some(9)));
         assert_eq!(target(None, None).unwrap(), Target::default());
     }
 
@@ -305,7 +305,7 @@ mod tests {
         assert!(matches!(server_name("localhost").unwrap(), ServerName::DnsName(_)));
         assert!(matches!(server_name("::1").unwrap(), ServerName::IpAddress(_)));
         assert!(matches!(server_name("[::1]").unwrap(), ServerName::IpAddress(_)));
-        assert_eq!(server_name("시험.example").unwrap().to_str(), "xn--9d0b52j.example");
+        assert_eq!(server_name("시험.example").unwrap().to_str(), "xn--vv4b606a.example");
         assert!(server_name("a b").unwrap_err().message().contains("neither a DNS name nor an IP address"));
     }
 

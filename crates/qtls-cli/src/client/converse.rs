@@ -101,6 +101,8 @@ async fn receive(transport: &RefCell<&mut Transport>, output: &mut Output) -> Re
         if count == 0 || !output.write(buffer[..count].to_vec()).await {
             return Ok(());
         }
+        // Whoever reads standard output may have taken long: that was not the server.
+        transport.borrow_mut().wait_anew();
     }
 }
 

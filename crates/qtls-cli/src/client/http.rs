@@ -1,12 +1,13 @@
 //! One HTTP exchange, over HTTP/2 or HTTP/1.1.
 
 use std::future::Future;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::header::{ACCEPT, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -17,7 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::arguments;
-use super::transport::{Outcome, Transport};
+use super::transport::{Outcome, Transport, silent};
 
 /// How long a connection gets to say goodbye after its response is complete.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -27,11 +28,15 @@ pub(super) struct Exchange {
     head: http::response::Parts,
     body: Incoming,
     outcome: Rc<Outcome>,
+    patience: Duration,
     connection: JoinHandle<()>,
 }
 
 impl Exchange {
     /// Sends the request and waits for the head of its response. Needs a `LocalSet`.
+    ///
+    /// `patience` is how long the server may be silent while something is waited for. The transport can't tell: under
+    /// HTTP/2 a server has to be silent while nobody takes the body.
     ///
     /// # Errors
     /// The connection failed, the handshake was refused after all, or the answer isn't HTTP.
@@ -41,8 +46,22 @@ impl Exchange {
         protocol: Option<&[u8]>,
         request: &arguments::Request,
         authority: &str,
+        patience: Duration,
     ) -> Result<Self> {
-        let failed = |error| failed(&outcome, &error);
+        let starting = Self::send(transport, &outcome, protocol, request, authority);
+        let (response, connection) = timeout(patience, starting).await.map_err(|_| silent(patience))??;
+        let (head, body) = response.into_parts();
+        Ok(Self { head, body, outcome, patience, connection })
+    }
+
+    async fn send(
+        transport: Transport,
+        outcome: &Outcome,
+        protocol: Option<&[u8]>,
+        request: &arguments::Request,
+        authority: &str,
+    ) -> Result<(Response<Incoming>, JoinHandle<()>)> {
+        let failed = |error| failed(outcome, &error);
         let io = TokioIo::new(transport);
         let (response, connection) = if protocol == Some(b"h2") {
             let (mut sender, connection) = http2::handshake(Local, io).await.map_err(failed)?;
@@ -53,8 +72,7 @@ impl Exchange {
             let connection = drive(connection);
             (sender.send_request(over_http1(request, authority)?).await, connection)
         };
-        let (head, body) = response.map(Response::into_parts).map_err(failed)?;
-        Ok(Self { head, body, outcome, connection })
+        Ok((response.map_err(failed)?, connection))
     }
 
     /// The status of the response.
@@ -79,9 +97,9 @@ impl Exchange {
     /// The next part of the body, or `None` after the last.
     ///
     /// # Errors
-    /// The connection failed, or ended before the body did.
+    /// The connection failed, ended before the body did, or the server was silent for too long.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        while let Some(frame) = self.body.frame().await {
+        while let Some(frame) = timeout(self.patience, self.body.frame()).await.map_err(|_| silent(self.patience))? {
             let frame = frame.map_err(|error| failed(&self.outcome, &error))?;
             // What isn't data are trailers, which nothing here asks for.
             if let Ok(data) = frame.into_data() {
@@ -125,6 +143,11 @@ fn over_http2(request: &arguments::Request, authority: &str) -> Result<Request<E
 }
 
 fn finished(builder: http::request::Builder, request: &arguments::Request) -> Result<Request<Empty<Bytes>>> {
+    // Servers wait for a body under these methods unless they are told that there is none (RFC 9110, section 8.6).
+    let builder = match request.method {
+        Method::POST | Method::PUT | Method::PATCH => builder.header(CONTENT_LENGTH, 0),
+        _ => builder,
+    };
     builder
         .method(request.method.clone())
         .header(USER_AGENT, format!("qtls-client/{VERSION}"))
@@ -143,7 +166,7 @@ fn failed(outcome: &Outcome, error: &hyper::Error) -> Error {
     outcome.failure().unwrap_or_else(|| {
         if error.is_parse() {
             new(format!("the server's answer is not HTTP: {error}"))
-        } else if error.is_incomplete_message() || error.is_canceled() {
+        } else if error.is_incomplete_message() || error.is_canceled() || is_short(error) {
             new("the server closed the connection before its response was complete".to_owned())
         } else {
             new(match std::error::Error::source(error) {
@@ -152,4 +175,11 @@ fn failed(outcome: &Outcome, error: &hyper::Error) -> Error {
             })
         }
     })
+}
+
+/// Whether the body has ended before its length.
+fn is_short(error: &hyper::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|source| source.kind() == io::ErrorKind::UnexpectedEof)
 }

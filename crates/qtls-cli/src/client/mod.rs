@@ -28,7 +28,7 @@ use http::Exchange;
 use output::{HttpResponse, Report, head};
 use settings::Settings;
 use stdio::Output;
-use transport::{Transport, Turns};
+use transport::Transport;
 
 /// The exit code for a status of 400 or higher under `--fail`. As curl has it, and far from those of
 /// [`Fault`](qtls_core::Fault), so that both can grow.
@@ -92,12 +92,14 @@ async fn session(arguments: &Arguments, settings: &Settings, voice: Voice) -> Re
     if !arguments.json && !arguments.quiet {
         ui::note(&report.text());
     }
-    let turns = if settings.request.is_some() { Turns::Server } else { Turns::Either };
-    let (transport, outcome) = Transport::new(stream, settings.read_timeout, settings.write_timeout, turns);
+    let patience = settings.read_timeout;
+    let (transport, outcome) =
+        Transport::new(stream, settings.request.is_none().then_some(patience), settings.write_timeout);
     match &settings.request {
         Some(request) => {
             let protocol = facts.alpn.as_deref();
-            let exchange = Exchange::start(transport, outcome, protocol, request, &settings.authority()).await?;
+            let authority = settings.authority();
+            let exchange = Exchange::start(transport, outcome, protocol, request, &authority, patience).await?;
             let status = exchange.status();
             tracing::info!(status = status.as_u16(), version = exchange.version(), "response");
             if arguments.json {

@@ -11,13 +11,14 @@ use std::time::Duration;
 use qtls_core::{Error, Fault};
 use qtls_proxy::stream::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A TLS stream that gives up on a server that is silent, or takes nothing, for too long.
 pub(super) struct Transport {
     stream: TlsStream,
     outcome: Rc<Outcome>,
-    reading: Patience,
+    /// `None` where somebody else decides how long the server may be silent.
+    reading: Option<Patience>,
     writing: Patience,
     /// Whether the server has to send something whatever happens.
     always_due: bool,
@@ -27,15 +28,6 @@ pub(super) struct Transport {
     deaf: bool,
     /// An error that came behind data.
     held: Option<io::Error>,
-}
-
-/// Whose turn it is to speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turns {
-    /// The server's, all the time: a request has been or is being sent.
-    Server,
-    /// Either's: a server that has been sent nothing since it spoke last may be silent.
-    Either,
 }
 
 /// What became of a connection. It outlives the stream, which HTTP takes away.
@@ -59,15 +51,16 @@ impl Outcome {
 }
 
 impl Transport {
-    /// `read` and `write` are how long the server may be silent, and refuse to take data.
-    pub(super) fn new(stream: TlsStream, read: Duration, write: Duration, turns: Turns) -> (Self, Rc<Outcome>) {
+    /// `read` is how long the server may be silent while something is due: after data was sent to it and before data came,
+    /// and all the time once there is nothing more to send. `write` is how long it may refuse to take data.
+    pub(super) fn new(stream: TlsStream, read: Option<Duration>, write: Duration) -> (Self, Rc<Outcome>) {
         let outcome = Rc::new(Outcome::default());
         let transport = Self {
             stream,
             outcome: outcome.clone(),
-            reading: Patience::new(read),
+            reading: read.map(Patience::new),
             writing: Patience::new(write),
-            always_due: turns == Turns::Server,
+            always_due: false,
             due: false,
             deaf: false,
             held: None,
@@ -77,9 +70,19 @@ impl Transport {
 
     /// Tells the server that nothing more comes (`close_notify`), and goes on reading: now it is the server's turn.
     pub(super) fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.always_due = true;
+        if !self.always_due {
+            self.always_due = true;
+            self.wait_anew();
+        }
         let closed = self.stream.poll_close_write(cx);
         self.settle_write(closed, (), cx)
+    }
+
+    /// Counts the server's silence from now: until now nobody listened.
+    pub(super) fn wait_anew(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.restart();
+        }
     }
 
     /// A socket that takes nothing any more has been closed by the server, which may have said why: what is to be
@@ -93,13 +96,9 @@ impl Transport {
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.outcome.note(error))),
             Poll::Ready(Ok(value)) => {
                 self.writing.rest();
-                self.reading.rest();
                 Poll::Ready(Ok(value))
             }
-            Poll::Pending => match self.writing.poll(cx, Stalled::Writing) {
-                Poll::Ready(error) => Poll::Ready(Err(self.outcome.note(error))),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => self.writing.poll(cx, Stalled::Writing).map(|error| Err(self.outcome.note(error))),
         }
     }
 }
@@ -116,7 +115,7 @@ impl AsyncRead for Transport {
         if heard {
             this.outcome.heard.set(true);
             this.due = false;
-            this.reading.rest();
+            this.wait_anew();
         }
         match poll {
             Poll::Ready(Err(error)) => {
@@ -127,9 +126,9 @@ impl AsyncRead for Transport {
                 }
                 Poll::Ready(Err(error))
             }
-            Poll::Pending if this.always_due || this.due => match this.reading.poll(cx, Stalled::Reading) {
-                Poll::Ready(error) => Poll::Ready(Err(this.outcome.note(error))),
-                Poll::Pending => Poll::Pending,
+            Poll::Pending if this.always_due || this.due => match &mut this.reading {
+                Some(reading) => reading.poll(cx, Stalled::Reading).map(|error| Err(this.outcome.note(error))),
+                None => Poll::Pending,
             },
             poll => poll,
         }
@@ -143,6 +142,7 @@ impl AsyncWrite for Transport {
             return Poll::Ready(Ok(data.len()));
         }
         this.due = true;
+        this.wait_anew();
         let written = Pin::new(&mut this.stream).poll_write(cx, data);
         this.settle_write(written, data.len(), cx)
     }
@@ -173,9 +173,16 @@ impl Patience {
         Self { limit, timer: None }
     }
 
-    /// Something has happened.
+    /// Nothing is waited for any more.
     fn rest(&mut self) {
         self.timer = None;
+    }
+
+    /// Something has happened, and the wait goes on: who waits is still woken.
+    fn restart(&mut self) {
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(Instant::now() + self.limit);
+        }
     }
 
     /// Ready with an error when nothing has happened for too long.
@@ -203,6 +210,20 @@ impl fmt::Display for Stalled {
 
 impl std::error::Error for Stalled {}
 
+impl From<&Stalled> for Error {
+    fn from(stalled: &Stalled) -> Self {
+        Self::new(Fault::Connection, stalled.to_string()).hint(match stalled {
+            Stalled::Reading(_) => "client.read_timeout sets how long to wait",
+            Stalled::Writing(_) => "client.write_timeout sets how long to wait",
+        })
+    }
+}
+
+/// The error for a server that has been silent for too long.
+pub(super) fn silent(limit: Duration) -> Error {
+    Error::from(&Stalled::Reading(limit))
+}
+
 fn is_closed(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -226,12 +247,7 @@ fn describe(error: &io::Error, heard: bool) -> Error {
     }
     let new = |message: String| Error::new(Fault::Connection, message);
     match inner.and_then(|inner| inner.downcast_ref::<Stalled>()) {
-        Some(stalled @ Stalled::Reading(_)) => {
-            new(stalled.to_string()).hint("client.read_timeout sets how long to wait")
-        }
-        Some(stalled @ Stalled::Writing(_)) => {
-            new(stalled.to_string()).hint("client.write_timeout sets how long to wait")
-        }
+        Some(stalled) => stalled.into(),
         None if error.kind() == ErrorKind::UnexpectedEof && heard => {
             new("the server closed the connection without close_notify: the end may have been cut off".to_owned())
         }
@@ -244,7 +260,22 @@ fn describe(error: &io::Error, heard: bool) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use rustls::AlertDescription;
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::SystemTime;
+
+    use qtls_core::credentials::{generate, signing_key};
+    use qtls_core::endpoint::{ServerTrust, client_config};
+    use qtls_core::policy::{KeyAlgorithm, Policy};
+    use qtls_core::provider::provider;
+    use qtls_pki::issue::{Authority, Profile, Template};
+    use qtls_proxy::handshake::connect;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{AlertDescription, ServerConfig, ServerConnection, StreamOwned, version};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -277,5 +308,68 @@ mod tests {
         outcome.note(ErrorKind::UnexpectedEof.into());
         outcome.note(ErrorKind::BrokenPipe.into());
         assert!(outcome.failure().unwrap().message().contains("close_notify"));
+    }
+
+    /// A server that says why, and closes without having read what it was sent, which resets the connection.
+    #[test]
+    fn a_server_that_takes_nothing_any_more_is_still_heard() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let config = server_config();
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            let (unread, may_go) = std::sync::mpsc::channel::<()>();
+            let server = thread::spawn(move || {
+                let (mut socket, _) = listener.accept().unwrap();
+                // What still waits in the socket's buffer when it is reset is never sent.
+                socket.set_nodelay(true).unwrap();
+                let mut connection = ServerConnection::new(config).unwrap();
+                while connection.is_handshaking() {
+                    connection.complete_io(&mut socket).unwrap();
+                }
+                may_go.recv().unwrap();
+                let mut stream = StreamOwned::new(connection, socket);
+                stream.write_all(b"why").unwrap();
+                stream.conn.send_close_notify();
+                stream.conn.write_tls(&mut stream.sock).unwrap();
+            });
+            let policy = Arc::new(Policy::default());
+            let config = client_config(&policy, ServerTrust::DangerousAnyone, None, false, Vec::new()).unwrap();
+            let socket = TcpStream::connect(address).await.unwrap();
+            let stream = connect(socket, config, "localhost".try_into().unwrap()).await.unwrap().stream;
+            let (mut transport, outcome) = Transport::new(stream, None, Duration::from_secs(30));
+            transport.write_all(b"never read").await.unwrap();
+            transport.flush().await.unwrap();
+            unread.send(()).unwrap();
+            server.join().unwrap();
+            // Everything has come, in order: the words, the close_notify, the reset.
+            transport.write_all(b"too late").await.unwrap();
+            transport.flush().await.unwrap();
+            assert!(transport.deaf, "the socket took it: there was no reset");
+            let mut heard = Vec::new();
+            transport.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"why");
+            assert!(outcome.failure().is_none());
+        });
+    }
+
+    fn server_config() -> Arc<ServerConfig> {
+        let policy = Policy::default();
+        let key = signing_key(&generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap();
+        let template = Template {
+            profile: Profile::Root,
+            common_name: Some("Nobody".to_owned()),
+            organization: None,
+            names: Vec::new(),
+            not_before: SystemTime::now(),
+            not_after: SystemTime::now() + Duration::from_secs(3600),
+        };
+        let certificate = Authority::root(&template, key.clone()).unwrap().certificate().clone();
+        let config = ServerConfig::builder_with_provider(provider(&policy.groups, &policy.suites))
+            .with_protocol_versions(&[&version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key))));
+        Arc::new(config)
     }
 }

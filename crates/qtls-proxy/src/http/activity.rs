@@ -109,6 +109,11 @@ impl Activity {
         self.requests.get()
     }
 
+    /// Whether no request is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0
+    }
+
     /// When to look next at whether the client is overdue.
     pub(super) fn deadline(&self, limits: Limits) -> Instant {
         if self.in_flight.get() > 0 {
@@ -160,6 +165,8 @@ pub(super) struct Exchange {
     starved: Cell<bool>,
     /// Whether the request body broke off.
     broken: Cell<bool>,
+    /// Whether the request body is being passed on.
+    uploading: Cell<bool>,
     /// When a part of the request body was last passed on.
     uploaded: Cell<Option<Instant>>,
 }
@@ -176,6 +183,7 @@ impl Exchange {
             headless: Cell::new(false),
             starved: Cell::new(false),
             broken: Cell::new(false),
+            uploading: Cell::new(false),
             uploaded: Cell::new(None),
         })
     }
@@ -222,6 +230,16 @@ impl Exchange {
     /// Whether the request body broke off.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
+    }
+
+    /// The request body is being passed on, or no longer is.
+    pub(super) fn uploading(&self, uploading: bool) {
+        self.uploading.set(uploading);
+    }
+
+    /// Whether the request body is being passed on.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.uploading.get()
     }
 
     /// When a part of the request body will have been passed on for the last time `limit` ago, if that is to come.

@@ -259,6 +259,9 @@ where
             tracing::debug!("an HTTP connection failed: {error}");
             if error.is_user() {
                 Cause::UpstreamBrokeOff
+            } else if let Some(cause) = finishing.filter(|_| activity.is_idle()) {
+                // It went as it was told to, and did not wait for the end of the farewell.
+                cause
             } else if activity.has_failed() || error.is_incomplete_message() {
                 Cause::ClientGone
             } else {

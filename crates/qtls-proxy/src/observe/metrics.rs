@@ -120,6 +120,11 @@ impl Metrics {
         OpenConnection(self.active.clone())
     }
 
+    /// How many connections are open.
+    pub fn open_connections(&self) -> i64 {
+        self.active.get()
+    }
+
     /// A handshake completed, this long after its connection was accepted.
     pub fn handshake(&self, facts: &Facts, after: Duration) {
         let labels = [facts.group_name(), facts.scheme_name()];

@@ -31,12 +31,23 @@ impl std::error::Error for Interrupted {}
 #[derive(Debug)]
 pub(super) enum RequestBody {
     Empty,
-    Incoming { body: Incoming, exchange: Rc<Exchange> },
+    Incoming { body: Incoming, upload: Upload },
+}
+
+/// Lasts as long as the body of a request is being passed on.
+#[derive(Debug)]
+pub(super) struct Upload(Rc<Exchange>);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.uploading(false);
+    }
 }
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, exchange: Rc<Exchange>) -> Self {
-        Self::Incoming { body, exchange }
+        exchange.uploading(true);
+        Self::Incoming { body, upload: Upload(exchange) }
     }
 }
 
@@ -45,7 +56,7 @@ impl Body for RequestBody {
     type Error = Interrupted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let Self::Incoming { body, exchange } = self.get_mut() else { return Poll::Ready(None) };
+        let Self::Incoming { body, upload: Upload(exchange) } = self.get_mut() else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
         exchange.awaits_client(frame.is_pending());
         frame.map(|frame| {
@@ -112,7 +123,11 @@ impl UpstreamBody {
     fn release(&mut self) {
         self.state = State::Over;
         self.exchange.awaits_upstream(false);
-        if let Some(lease) = self.lease.take() {
+        let Some(lease) = self.lease.take() else { return };
+        if self.exchange.is_uploading() {
+            // It has answered without waiting for the rest, which now is of no use to anyone.
+            lease.close();
+        } else {
             self.proxy.pool.put_back(lease);
         }
     }

@@ -158,12 +158,12 @@ impl Inner {
 
     async fn open(&self, stream: TcpStream, server: ServerId) -> hyper::Result<Lease> {
         let (sender, connection) = self.http1.handshake(TokioIo::new(stream)).await?;
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("an upstream connection failed: {error}");
             }
         });
-        Ok(Lease::new(sender, server))
+        Ok(Lease::new(sender, server, task.abort_handle()))
     }
 
     /// Sends a request and waits for the head of the response.
@@ -202,7 +202,7 @@ impl Inner {
         let failure = match sent {
             Sent::Answered(response, lease) => {
                 let (mut parts, body) = response.into_parts();
-                match response::prepare(&mut parts, method) {
+                match response::prepare(&mut parts) {
                     Ok(()) => return Ok((Response::from_parts(parts, body), lease)),
                     Err(why) => Failure::Invalid(why.to_owned()),
                 }

@@ -7,6 +7,7 @@ use std::rc::Weak;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Inner;
@@ -25,11 +26,18 @@ pub(super) struct Lease {
     /// Runs while the server is awaited. Kept with the connection: moving a deadline is cheaper than a new timer.
     pub(super) timer: Pin<Box<Sleep>>,
     server: ServerId,
+    /// What drives the connection.
+    task: AbortHandle,
 }
 
 impl Lease {
-    pub(super) fn new(sender: SendRequest<RequestBody>, server: ServerId) -> Self {
-        Self { sender, timer: Box::pin(sleep_until(Instant::now())), server }
+    pub(super) fn new(sender: SendRequest<RequestBody>, server: ServerId, task: AbortHandle) -> Self {
+        Self { sender, timer: Box::pin(sleep_until(Instant::now())), server, task }
+    }
+
+    /// Ends the connection in whatever state it is. Otherwise it ends when its request has.
+    pub(super) fn close(self) {
+        self.task.abort();
     }
 
     pub(super) fn server(&self) -> ServerId {
@@ -61,7 +69,7 @@ impl Pool {
     pub(super) fn take(&self, server: ServerId) -> Option<Lease> {
         let mut idle = self.servers[server.index()].borrow_mut();
         idle.retain(|idle| !idle.lease.sender.is_closed());
-        // One that is still sending the rest of a request to a server that answered early is neither ready nor closed.
+        // Between the end of a response and its being ready again, the connection's task has to run.
         let last = idle.iter().rposition(|idle| idle.lease.sender.is_ready())?;
         idle.remove(last).filter(|idle| idle.since.elapsed() < IDLE).map(|idle| idle.lease)
     }

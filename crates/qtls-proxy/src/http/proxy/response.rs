@@ -2,7 +2,7 @@
 
 use http::header;
 use http::response::Parts;
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 
 use super::fields;
 use super::request::{content_length, is_chunked};
@@ -12,7 +12,7 @@ use super::request::{content_length, is_chunked};
 /// # Errors
 /// Why it can't be passed on: what two programs in a row might take for different lengths, or a protocol that nobody
 /// asked for.
-pub(super) fn prepare(parts: &mut Parts, method: &Method) -> Result<(), &'static str> {
+pub(super) fn prepare(parts: &mut Parts) -> Result<(), &'static str> {
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("it switches protocols without being asked to");
     }
@@ -29,10 +29,6 @@ pub(super) fn prepare(parts: &mut Parts, method: &Method) -> Result<(), &'static
         return Err("its Content-Length is not one number");
     }
     fields::strip_response(&mut parts.headers);
-    if parts.status == StatusCode::NOT_MODIFIED && *method != Method::HEAD {
-        // RFC 9110, section 8.6: it may tell the length of what it doesn't send. hyper takes that for a mistake.
-        parts.headers.remove(header::CONTENT_LENGTH);
-    }
     parts.version = Version::HTTP_11;
     Ok(())
 }

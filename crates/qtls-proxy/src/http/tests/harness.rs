@@ -1,22 +1,27 @@
 //! A server in front of an upstream of the test's making, and clients that see every byte.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
 use qtls_core::facts::Facts;
 use rustls::{ProtocolVersion, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
@@ -92,21 +97,27 @@ impl Front {
     }
 
     /// A connection with these facts.
-    pub(super) fn connect_as(&self, facts: Facts) -> (DuplexStream, JoinHandle<End>) {
+    pub(super) fn connect_as(&self, facts: Facts) -> (DuplexStream, JoinHandle<Served>) {
         let (client, server) = tokio::io::duplex(PIPE);
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));
         let connection = Connection { facts: Rc::new(facts), client: self.client, local };
-        let serving = spawn_local(serve(server, connection, self.service.clone(), self.conductor.watch()));
+        let goodbye = Rc::new(Cell::new(false));
+        let server = Polite { stream: server, goodbye: goodbye.clone() };
+        let serving = serve(server, connection, self.service.clone(), self.conductor.watch());
+        let serving = spawn_local(async move {
+            let end = serving.await;
+            Served { end, goodbye: goodbye.get() }
+        });
         (client, serving)
     }
 
     /// An HTTP/1.1 connection.
-    pub(super) fn connect(&self) -> (DuplexStream, JoinHandle<End>) {
+    pub(super) fn connect(&self) -> (DuplexStream, JoinHandle<Served>) {
         self.connect_as(facts(None))
     }
 
     /// All that comes back for these bytes, until the connection ends, and how that was.
-    pub(super) async fn talk(&self, bytes: impl AsRef<[u8]>) -> (String, End) {
+    pub(super) async fn talk(&self, bytes: impl AsRef<[u8]>) -> (String, Served) {
         let (mut client, serving) = self.connect();
         client.write_all(bytes.as_ref()).await.unwrap();
         let answer = rest(&mut client).await;
@@ -114,7 +125,7 @@ impl Front {
     }
 
     /// An HTTP/2 connection.
-    pub(super) async fn connect_h2(&self) -> (Http2, JoinHandle<End>) {
+    pub(super) async fn connect_h2(&self) -> (Http2, JoinHandle<Served>) {
         let (client, serving) = self.connect_as(facts(Some("h2")));
         let (sender, connection) =
             hyper::client::conn::http2::handshake(LocalTasks, TokioIo::new(client)).await.unwrap();
@@ -123,7 +134,50 @@ impl Front {
     }
 }
 
-pub(super) type AnyBody = BoxBody<Bytes, std::convert::Infallible>;
+/// How serving a connection ended.
+#[derive(Debug)]
+pub(super) struct Served {
+    end: End,
+    /// Whether the stream was shut down, which in TLS is `close_notify`: that nothing is missing.
+    pub(super) goodbye: bool,
+}
+
+impl Deref for Served {
+    type Target = End;
+
+    fn deref(&self) -> &End {
+        &self.end
+    }
+}
+
+/// A stream that remembers whether it was shut down.
+struct Polite {
+    stream: DuplexStream,
+    goodbye: Rc<Cell<bool>>,
+}
+
+impl AsyncRead for Polite {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Polite {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.goodbye.set(true);
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+pub(super) type AnyBody = BoxBody<Bytes, Infallible>;
 
 /// A client of HTTP/2.
 pub(super) struct Http2 {
@@ -160,6 +214,26 @@ pub(super) fn empty() -> AnyBody {
 
 pub(super) fn full(content: &'static str) -> AnyBody {
     Full::new(Bytes::from_static(content.as_bytes())).boxed()
+}
+
+/// A body of these frames, made when they are asked for, whose length is not known in advance.
+pub(super) fn frames<I>(frames: I) -> AnyBody
+where
+    I: IntoIterator<Item = Frame<Bytes>>,
+    I::IntoIter: Send + Sync + Unpin + 'static,
+{
+    Frames(frames.into_iter()).boxed()
+}
+
+struct Frames<I>(I);
+
+impl<I: Iterator<Item = Frame<Bytes>> + Unpin> Body for Frames<I> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.get_mut().0.next().map(Ok))
+    }
 }
 
 pub(super) fn facts(alpn: Option<&str>) -> Facts {

@@ -24,17 +24,10 @@ impl Line {
         Self { time, level, message: String::new(), fields: String::new() }
     }
 
-    /// Sets the message. Quotes stay as they are; whatever could leave the line or steer a terminal is escaped. The hint
-    /// of one of our errors, which has a line of its own elsewhere, becomes a field.
+    /// Sets the message. Quotes stay as they are; whatever could leave the line or steer a terminal is escaped.
     pub(super) fn message(&mut self, message: &dyn Display) {
-        let text = message.to_string();
-        let (text, hint) =
-            text.split_once("\n  hint: ").map_or((text.as_str(), None), |(text, hint)| (text, Some(hint)));
         self.message.clear();
-        escape(text, false, &mut self.message);
-        if let Some(hint) = hint {
-            self.field("hint", hint);
-        }
+        escape(&message.to_string(), false, &mut self.message);
     }
 
     /// Adds a field.
@@ -182,15 +175,6 @@ mod tests {
         let mut line = Line::new(at(0, 0), Level::WARN);
         line.message(&"unknown name \"a\\b\"\nhint");
         assert_eq!(line.finish(), "1970-01-01T00:00:00.000Z WARN  unknown name \"a\\\\b\"\\nhint\n");
-    }
-
-    #[test]
-    fn the_hint_of_an_error_is_a_field() {
-        let mut line = Line::new(at(0, 0), Level::ERROR);
-        let error = qtls_core::Error::configuration("in use").key("metrics.port").hint("choose another\nport");
-        line.message(&error);
-        let expected = "1970-01-01T00:00:00.000Z ERROR metrics.port: in use hint=\"choose another\\nport\"\n";
-        assert_eq!(line.finish(), expected);
     }
 
     #[test]
