@@ -33,6 +33,10 @@ run_section() {
         # shellcheck disable=SC2046 # a list of arguments
         unit) cargo_test --lib --bins $(targets crates/*/tests/*.rs xtask/tests/*.rs) ;;
         doc) cargo_test --doc ;;
+        # Its own workspace, in the same target directory.
+        fuzz) (cd fuzz && export CARGO_TARGET_DIR=../target && cargo fmt --check &&
+                cargo clippy --quiet --all-targets --locked -- -D warnings && cargo test --quiet --locked &&
+                cargo run --quiet --locked --bin replay) ;;
         interop:*) cargo_test --test "${1#interop:}" ;;
         *) echo "no such section: $1" >&2; return 2 ;;
     esac
@@ -58,7 +62,7 @@ section() {
 }
 
 if [ $# = 0 ]; then
-    set -- fmt peers build clippy deny xtask unit doc
+    set -- fmt peers build clippy deny xtask unit doc fuzz
     for suite in $interop; do
         set -- "$@" "interop:$suite"
     done

@@ -10,13 +10,14 @@ use std::time::SystemTime;
 use forge::{DAY, Forgery, Key, authority_key_identifier, crl, key_usage, pem, serial_of, subject_key_identifier};
 use qtls_core::credentials::{Source, files};
 use qtls_core::error::reason;
-use qtls_core::policy::{KeyAlgorithm, Policy};
+use qtls_core::policy::{CipherSuite, Group, KeyAlgorithm, Policy};
+use qtls_core::provider::provider;
 use qtls_core::verify::{
     AllowList, ClientVerifier, Crl, Identity, Revocation, RevocationMode, ServerVerifier, SpkiHash, TrustAnchors,
     take_refused_identity,
 };
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error};
 
 /// A root, an intermediate under it, and a client under that.
@@ -24,6 +25,7 @@ struct Chain {
     root_key: Key,
     root: CertificateDer<'static>,
     middle_key: Key,
+    leaf_key: Key,
     shown: Vec<CertificateDer<'static>>,
 }
 
@@ -33,7 +35,7 @@ impl Chain {
         let root = Forgery::ca("root", "root", &root_key).sign(&root_key);
         let middle = Forgery::ca("middle", "root", &middle_key).sign(&root_key);
         let leaf = Forgery::client("client.example", "middle", &leaf_key).sign(&middle_key);
-        Self { root_key, root, middle_key, shown: vec![leaf, middle] }
+        Self { root_key, root, middle_key, leaf_key, shown: vec![leaf, middle] }
     }
 
     fn anchors(&self) -> TrustAnchors {
@@ -231,6 +233,48 @@ fn an_identity_that_is_not_allowed_gets_access_denied_and_is_named() {
     let stranger = Chain::new();
     let error = certificate_error(check(&verifier(("san_dns", "client.example")), &stranger.shown));
     assert_eq!(error, CertificateError::BadSignature);
+}
+
+#[test]
+fn a_refused_client_is_told_so_by_the_alert() {
+    let chain = Chain::new();
+    let server_key = Key::new(KeyAlgorithm::EcdsaP256);
+    let server_chain =
+        vec![Forgery::server("a.example", "middle", &server_key).sign(&chain.middle_key), chain.shown[1].clone()];
+    let allow = AllowList::parse([[("san_dns", "other.example")]]).unwrap();
+    let verifier = ClientVerifier::with_allow(chain.anchors(), true, Some(allow));
+    let provider = provider(&[Group::X25519MlKem768], &[CipherSuite::Aes256Gcm]);
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(server_chain, PrivatePkcs8KeyDer::from(server_key.der.clone()).into())
+        .unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(ServerVerifier::new(chain.anchors()))
+        .with_client_auth_cert(chain.shown.clone(), PrivatePkcs8KeyDer::from(chain.leaf_key.der.clone()).into())
+        .unwrap();
+    let mut server = rustls::ServerConnection::new(Arc::new(server)).unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(client), "a.example".try_into().unwrap()).unwrap();
+    let refusal = loop {
+        let mut flight = Vec::new();
+        client.write_tls(&mut flight).unwrap();
+        server.read_tls(&mut flight.as_slice()).unwrap();
+        let processed = server.process_new_packets();
+        let mut flight = Vec::new();
+        server.write_tls(&mut flight).unwrap();
+        client.read_tls(&mut flight.as_slice()).unwrap();
+        match processed {
+            Ok(_) => client.process_new_packets().map(|_| ()).unwrap(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(reason(&refusal), "identity_not_allowed");
+    assert_eq!(client.process_new_packets().unwrap_err(), Error::AlertReceived(AlertDescription::AccessDenied));
+    assert!(take_refused_identity().unwrap().identity.contains("DNS client.example"));
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
-use super::{Credential, Passphrase, Source, certificates, private_key};
+use super::{Credential, Passphrase, Source, certificates, date, display_name, private_key};
 use crate::verify::Crl;
 use crate::{Error, Result};
 
@@ -96,7 +99,8 @@ pub fn resolve(path: &Path) -> PathBuf {
 pub struct Anchors {
     /// The anchors, each once.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// One sentence about each file of a directory that holds no trust anchor.
+    /// One sentence about each file of a directory that holds no trust anchor, and about each anchor whose period is
+    /// over or has not begun: chains up to it verify here, but not everywhere.
     pub warnings: Vec<String>,
 }
 
@@ -112,14 +116,17 @@ pub fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 /// subdirectories are passed over. The path is tried as [`resolve`] says.
 pub fn anchors(path: &Path) -> Result<Anchors> {
     let path = resolve(path);
-    if !path.is_dir() {
-        return Ok(Anchors { certificates: bundle(&path)?, warnings: Vec::new() });
-    }
     let mut found = Anchors::default();
+    if !path.is_dir() {
+        found.certificates = bundle(&path)?;
+        found.warnings = out_of_period(&found.certificates, &path, SystemTime::now());
+        return Ok(found);
+    }
     for file in entries(&path)? {
         let bytes = read(&file)?;
         match anchors_in(&file, &bytes) {
             Ok(certificates) => {
+                found.warnings.extend(out_of_period(&certificates, &file, SystemTime::now()));
                 for certificate in certificates {
                     // Directories made by `openssl rehash` name each file twice.
                     if !found.certificates.contains(&certificate) {
@@ -200,6 +207,26 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// webpki takes an anchor as a name and a key (RFC 5280, section 6.1), without its period.
+fn out_of_period(anchors: &[CertificateDer<'_>], path: &Path, now: SystemTime) -> Vec<String> {
+    let trouble = |anchor: &CertificateDer<'_>| {
+        // What can't be read in full is an anchor all the same.
+        let parsed = Certificate::from_der(anchor).ok()?;
+        let validity = parsed.tbs_certificate().validity();
+        let (from, to) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
+        let what = if now > to {
+            format!("expired on {}", date(to))
+        } else if now < from {
+            format!("is not valid before {}", date(from))
+        } else {
+            return None;
+        };
+        let subject = display_name(parsed.tbs_certificate().subject());
+        Some(format!("{}: the trust anchor {subject} {what}: other programs refuse what it issued", path.display()))
+    };
+    anchors.iter().filter_map(trouble).collect()
 }
 
 fn bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
@@ -381,6 +408,23 @@ mod tests {
         assert_eq!(found.certificates, [one, two]);
         assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
         assert!(found.warnings[0].contains("README: holds no certificate: it has no PEM section"));
+    }
+
+    #[test]
+    fn an_expired_anchor_is_an_anchor_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = signing_key(&generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap();
+        let roots = [("old", -120, -60), ("now", -60, 60), ("next", 60, 120)]
+            .map(|(name, from, to)| certificate(name, signer.as_ref(), from, to, &[]));
+        let file = dir.path().join("ca-bundle.pem");
+        std::fs::write(&file, chain_pem(&roots)).unwrap();
+        for path in [file.as_path(), dir.path()] {
+            let found = anchors(path).unwrap();
+            assert_eq!(found.certificates, roots);
+            assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
+            assert!(found.warnings[0].contains("ca-bundle.pem: the trust anchor CN=old expired on 20"));
+            assert!(found.warnings[1].contains("the trust anchor CN=next is not valid before 20"));
+        }
     }
 
     #[test]

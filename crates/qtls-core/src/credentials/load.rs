@@ -287,8 +287,12 @@ fn both(private_key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((seed, expanded))
 }
 
-/// Whether the first octets are a whole DER element, as a certificate or a key is one: no text is.
+/// Whether the first octets are a whole DER element, as a certificate or a key is one. Text that begins with `0` can
+/// look like that, so a PEM section anywhere tells otherwise.
 fn is_der(bytes: &[u8]) -> bool {
+    if contains(bytes, b"-----BEGIN ") {
+        return false;
+    }
     SliceReader::new(bytes)
         .and_then(|mut reader| reader.decode::<AnyRef<'_>>())
         .is_ok_and(|element| element.tag() == Tag::Sequence)
@@ -564,6 +568,9 @@ mod tests {
         assert!(told.contains("it is DER, but not of a key") && told.contains("interchanged?"), "{told}");
         let told = certificates(source(key.secret_der())).unwrap_err().to_string();
         assert!(told.contains("not of a certificate") && told.contains("interchanged?"), "{told}");
+        // What `openssl s_client -showcerts` writes before a certificate, cut out of its output.
+        let text = [b"0 s:CN=a.example, O=Example, C=KR\n", &pem("CERTIFICATE", &leaf)[..]].concat();
+        assert_eq!(certificates(source(&text)).unwrap(), [leaf.clone()]);
         let cut = certificates(source(&leaf[..leaf.len() - 9])).unwrap_err().to_string();
         assert!(cut.contains("it begins like DER, but is cut off"), "{cut}");
     }

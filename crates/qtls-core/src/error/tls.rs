@@ -147,6 +147,7 @@ fn received(alert: AlertDescription) -> Error {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateRevoked
         | AlertDescription::UnsupportedCertificate => error.hint("it doesn't accept the certificate of this side"),
+        AlertDescription::AccessDenied => error.hint("it verified the certificate, and doesn't let its holder in"),
         AlertDescription::UnrecognisedName => error.hint("it doesn't know the name that was asked for"),
         _ => error,
     }
