@@ -116,6 +116,22 @@ fn a_request_is_answered_and_a_certificate_revoked() {
 }
 
 #[test]
+fn a_root_that_is_kept_elsewhere_does_not_keep_the_other_lists_from_being_renewed() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path();
+    works(at, &["ca", "init", "--dir", "ca", "--alg", "ed25519"]);
+    fs::rename(at.join("ca/private/root-ed25519.key.pem"), at.join("root.key")).unwrap();
+    let (code, out, err) = qtls(at, &["crl", "--dir", "ca"]);
+    assert_eq!((code, out.lines().count()), (2, 2), "{out}{err}");
+    assert!(out.contains("tls-ca-ed25519.crl: list 2") && out.contains("signing-ca-ed25519.crl: list 2"), "{out}");
+    assert!(err.contains("root-ed25519.key.pem: the authority's key is not here\n  hint: "), "{err}");
+    assert!(works(at, &["crl", "--dir", "ca", "--issuer", "tls"]).contains("tls-ca-ed25519.crl: list 3"));
+    works(at, &["ca", "issue", "server", "--dir", "ca", "--name", "a.example"]);
+    let err = fails(at, &["ca", "issue", "intermediate", "--dir", "ca", "--cn", "Sub"]);
+    assert!(err.contains("the authority's key is not here"), "{err}");
+}
+
+#[test]
 fn what_an_operator_gets_wrong_is_told_with_a_remedy() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path();

@@ -10,7 +10,7 @@ use der::asn1::{Any, BitString, Ia5String, ObjectIdentifier, OctetString};
 use der::flagset::FlagSet;
 use der::oid::AssociatedOid;
 use der::{DateTime, Decode, Encode, Sequence, Tag};
-use qtls_core::credentials::{date, key_identifier, key_kind, random};
+use qtls_core::credentials::{KeyKind, date, key_identifier, key_kind, random};
 use qtls_core::{Error, Result};
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
@@ -319,7 +319,7 @@ impl Authority {
             ))
             .hint("choose a shorter validity, or renew the issuer first"));
         }
-        key_kind(spki)?;
+        usable_kind(spki)?;
         let identifier = octets(&key_identifier(spki)?)?;
         sign(template, additions, spki, &self.subject, &identifier, Some(&self.identifier), self.key.as_ref())
     }
@@ -337,6 +337,17 @@ impl Authority {
     /// The authority's key.
     pub fn key(&self) -> &Arc<dyn SigningKey> {
         &self.key
+    }
+}
+
+/// The kind of a public key, if a certificate for it would be of any use.
+pub(crate) fn usable_kind(spki: &[u8]) -> Result<KeyKind> {
+    match key_kind(spki)? {
+        KeyKind::Rsa(bits) if !(2048..=8192).contains(&bits) => {
+            Err(Error::certificate(format!("the key is RSA-{bits}, and no verifier accepts that"))
+                .hint("make a key of 2048 to 8192 bits, or of another kind: `qtls keygen --alg ml-dsa-65 --out FILE`"))
+        }
+        kind => Ok(kind),
     }
 }
 

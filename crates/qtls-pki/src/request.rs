@@ -3,7 +3,7 @@
 use der::asn1::{Any, BitString, ObjectIdentifier, SetOfVec};
 use der::oid::AssociatedOid;
 use der::{AnyRef, Decode, Encode, Reader, Sequence, SliceReader};
-use qtls_core::credentials::{KeyKind, key_kind};
+use qtls_core::credentials::KeyKind;
 use qtls_core::{Error, Result};
 use rustls::sign::SigningKey;
 use x509_cert::attr::{Attribute, Attributes};
@@ -16,6 +16,7 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::issue::{
     AlternativeName, COMMON_NAME, ORGANIZATION, distinguished_name, encoding, extension, general_name, public_key,
+    usable_kind,
 };
 use crate::signature;
 
@@ -45,7 +46,7 @@ impl Request {
     pub fn parse(der: &[u8]) -> Result<Self> {
         let (request, signed) = read(der)?;
         let spki = request.info.public_key.to_der().map_err(encoding)?;
-        let kind = key_kind(&spki)?;
+        let kind = usable_kind(&spki)?;
         let signature = request.signature.as_bytes().unwrap_or_default();
         signature::verify(&spki, &request.algorithm, &signed, signature).map_err(|error| {
             Error::certificate(format!("the request's own signature does not hold: {}", error.message()))

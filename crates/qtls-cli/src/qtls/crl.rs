@@ -36,14 +36,18 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     let algorithms =
         if arguments.algorithms.is_empty() { ca.algorithms().to_vec() } else { arguments.algorithms.clone() };
     let lifetime = Duration::from_secs(86_400) * arguments.days;
+    // A root whose key is kept elsewhere must not keep the others from being renewed.
+    let mut failed = None;
     for algorithm in algorithms {
         for role in Role::ALL.into_iter().filter(|role| arguments.issuer.is_none_or(|only| only == *role)) {
             let label = ca.label(role, algorithm);
-            let published = ca.publish(&label, lifetime, passphrase.as_ref())?;
-            print(out, &report(&published))?;
+            match ca.publish(&label, lifetime, passphrase.as_ref()) {
+                Ok(published) => print(out, &report(&published))?,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 pub(super) fn report(published: &Published) -> String {

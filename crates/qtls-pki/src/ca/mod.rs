@@ -322,7 +322,8 @@ impl Ca {
         if !path.exists() {
             return Err(Error::certificate("the authority's key is not here")
                 .at(path.display())
-                .hint("if it is kept elsewhere, put it back for this one command; if it is lost, restore a backup"));
+                .hint("if it is kept elsewhere, put it back for this one command, or leave it out with --issuer; if it is lost, \
+                 restore a backup"));
         }
         let content = reading::read_secret(&path)?;
         let origin = path.to_string_lossy();

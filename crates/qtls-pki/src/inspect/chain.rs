@@ -17,12 +17,19 @@ pub(super) fn problems(certificates: &[Certificate]) -> Vec<String> {
     if leaf > 0 {
         problems.push(format!("certificate {} is the leaf, and comes first in a chain", leaf + 1));
     }
+    let again = |index: usize| certificates[..index].iter().position(|other| *other == certificates[index]);
     for (index, certificate) in certificates.iter().enumerate() {
         let number = index + 1;
-        let Some(next) = certificates.get(number).filter(|_| !is_self_issued(certificate)) else { continue };
+        if let Some(first) = again(index) {
+            problems.push(format!("certificate {number} is certificate {} again", first + 1));
+        }
+        // The next that wasn't there before; behind a repeated one its first copy has been judged by it.
+        let next = (number..certificates.len()).find(|next| again(*next).is_none());
+        let next = next.filter(|_| !is_self_issued(certificate) && again(index).is_none());
+        let Some((next_number, next)) = next.map(|next| (next + 1, &certificates[next])) else { continue };
         if issued(next, certificate) {
             problems.extend(bad_signature(certificate, next).map(|why| {
-                format!("certificate {number} is not signed by certificate {}, whose name it gives: {why}", number + 1)
+                format!("certificate {number} is not signed by certificate {next_number}, whose name it gives: {why}")
             }));
         } else if let Some(issuer) = certificates.iter().position(|other| issued(other, certificate)) {
             problems.push(format!(

@@ -126,6 +126,7 @@ fn a_chain_in_disorder_is_told_by_number() {
     assert!(reversed.contains("certificate 2 is the leaf, and comes first"), "{reversed}");
     let mixed = told(&[&leaf, root, middle]);
     assert!(mixed.contains("certificate 1 is issued by certificate 3"), "{mixed}");
+    assert_eq!(told(&[&leaf, &leaf, middle]), "certificate 2 is certificate 1 again");
     let gap = told(&[&leaf, root]);
     assert!(gap.contains("certificate 1 is issued by CN=Middle, which is not here"), "{gap}");
     // An authority of the same name and another key.
