@@ -21,8 +21,11 @@ main() {
     case ${1:-} in
         run) install_packages gcc:gcc make:make curl:curl ;;
         test)
-            # newuidmap lets mmdebstrap do without root.
-            install_packages gcc:gcc make:make curl:curl openssl:openssl mmdebstrap:mmdebstrap npm:npm newuidmap:uidmap
+            # Without root, mmdebstrap needs newuidmap.
+            [ "$(id -u)" = 0 ] && unprivileged= || unprivileged=newuidmap:uidmap
+            # shellcheck disable=SC2086 # nothing or one argument
+            install_packages gcc:gcc make:make curl:curl openssl:openssl mmdebstrap:mmdebstrap npm:npm mount:mount \
+                $unprivileged
             ;;
         *) echo "usage: install-deps.sh run|test" >&2; exit 2 ;;
     esac
@@ -58,7 +61,7 @@ install_packages() {
     # shellcheck disable=SC2086 # lists of words
     $root apt-get update -qq
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends $missing >&2
+    DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends $missing >&2
 }
 
 install_rust() {

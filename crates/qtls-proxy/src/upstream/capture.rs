@@ -1,36 +1,57 @@
 //! The log of one test, line by line.
+//!
+//! One subscriber serves all tests of the process from the first on. Were each to bring its own, an event that another
+//! thread meets for the first time at that moment could stay switched off: tracing remembers who is interested.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
-use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What this thread has logged since [`start`](Captured::start).
-pub(crate) struct Captured {
-    buffer: Buffer,
-    _guard: DefaultGuard,
+thread_local! {
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+/// What this thread logs from [`start`](Captured::start) on.
+pub(crate) struct Captured(());
 
 impl Captured {
     pub(crate) fn start() -> Self {
-        let buffer = Buffer::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(buffer.clone()).with_ansi(false).without_time().finish();
-        Self { buffer, _guard: set_default(subscriber) }
+        install();
+        LOG.set(Some(Vec::new()));
+        Self(())
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        let bytes = self.buffer.0.lock().unwrap();
-        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+        LOG.with_borrow(|log| {
+            let text = String::from_utf8_lossy(log.as_deref().unwrap_or_default());
+            text.lines().map(str::to_owned).collect()
+        })
     }
 }
 
-impl Write for Buffer {
+impl Drop for Captured {
+    fn drop(&mut self) {
+        LOG.set(None);
+    }
+}
+
+/// To be called by every test that may log what another captures.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().with_writer(ThisThread).with_ansi(false).without_time().finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+#[derive(Clone, Copy)]
+struct ThisThread;
+
+impl Write for ThisThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.as_mut().map(|log| log.extend_from_slice(bytes)));
         Ok(bytes.len())
     }
 
@@ -39,10 +60,10 @@ impl Write for Buffer {
     }
 }
 
-impl<'a> MakeWriter<'a> for Buffer {
+impl MakeWriter<'_> for ThisThread {
     type Writer = Self;
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+    fn make_writer(&self) -> Self {
+        *self
     }
 }

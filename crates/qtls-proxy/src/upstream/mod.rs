@@ -239,4 +239,6 @@ fn ready(stream: TcpStream) -> TcpStream {
 #[cfg(test)]
 pub(crate) mod capture;
 #[cfg(test)]
+pub(crate) mod sockets;
+#[cfg(test)]
 mod tests;

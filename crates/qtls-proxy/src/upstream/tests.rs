@@ -2,10 +2,13 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use super::capture::install;
+use super::sockets::{refusing, silent};
 use super::*;
 use crate::config::{UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
 
 fn upstream(servers: &[(&str, u16)]) -> Upstream {
+    install();
     Upstream::new(&config::Upstream {
         protocol: UpstreamProtocol::Tcp,
         servers: servers.iter().map(|(host, port)| UpstreamAddress { host: (*host).to_owned(), port: *port }).collect(),
@@ -18,26 +21,6 @@ fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
-}
-
-/// A port on which nobody listens: bound, and never listened on, so that nobody else gets it either.
-fn refusing() -> (socket2::Socket, u16) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    (socket, port)
-}
-
-/// A listener whose queue is full, so that a connection gets no answer.
-fn silent() -> (socket2::Socket, Vec<std::net::TcpStream>, u16) {
-    let (socket, port) = refusing();
-    socket.listen(0).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut waiting = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
-        waiting.push(stream);
-    }
-    (socket, waiting, port)
 }
 
 #[tokio::test]

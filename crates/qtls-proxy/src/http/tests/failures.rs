@@ -1,6 +1,5 @@
 //! What upstreams do wrong, and who learns what of it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,29 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::harness::{Front, LONG, Origin, empty, fields, full, get, head, read, rest, run, until};
 use crate::http::Cause;
 use crate::upstream::capture::Captured;
+use crate::upstream::sockets::{refusing, silent};
 
 const GET: &str = "GET /secret?path HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-
-/// A port on which nobody listens: bound, and never listened on, so that nobody else gets it either.
-pub(super) fn refusing() -> (socket2::Socket, u16) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-    (socket, port)
-}
-
-/// A listener whose queue is full, so that a connection gets no answer.
-fn silent() -> (socket2::Socket, Vec<std::net::TcpStream>, u16) {
-    let (socket, port) = refusing();
-    socket.listen(0).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut waiting = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
-        waiting.push(stream);
-    }
-    (socket, waiting, port)
-}
 
 #[test]
 fn a_refused_connection_is_502_and_a_silent_one_504() {

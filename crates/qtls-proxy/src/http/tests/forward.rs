@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::harness::{Front, Origin, empty, facts, fields, frames, full, get, head, read, rest, run, until};
 use crate::http::Cause;
+use crate::upstream::sockets::refusing;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -347,7 +348,7 @@ fn a_body_is_asked_for_when_an_upstream_can_take_it() {
         assert!(rest(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(!origin.seen()[0].to_lowercase().contains("expect"), "{}", origin.seen()[0]);
 
-        let (_, closed) = super::failures::refusing();
+        let (_, closed) = refusing();
         let (answer, _) = Front::proxy(&[closed]).talk(request).await;
         assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
     });

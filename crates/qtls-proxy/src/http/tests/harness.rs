@@ -23,6 +23,7 @@ use qtls_core::facts::Facts;
 use rustls::{ProtocolVersion, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::config::{self, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
@@ -30,6 +31,7 @@ use crate::hosts::Names;
 use crate::http::{Connection, End, LocalTasks, Observer, Service, serve};
 use crate::shutdown::{Conductor, Phase};
 use crate::upstream::Upstream;
+use crate::upstream::capture::install;
 
 pub(super) const CLIENT: &str = "192.0.2.7:50000";
 /// Longer than any of these tests takes.
@@ -39,10 +41,18 @@ const PIPE: usize = 64 * 1024;
 
 /// Runs a test as a worker would, and not for ever.
 pub(super) fn run<F: Future>(test: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs")
-    })
+    run_on(Builder::new_current_thread().enable_all(), Duration::from_secs(60), test)
+}
+
+/// Runs a test without sockets on a clock that moves when there is nothing left to do.
+pub(super) fn run_timed<F: Future>(test: F) -> F::Output {
+    run_on(Builder::new_current_thread().enable_all().start_paused(true), Duration::from_secs(3600), test)
+}
+
+fn run_on<F: Future>(runtime: &mut Builder, limit: Duration, test: F) -> F::Output {
+    install();
+    let runtime = runtime.build().unwrap();
+    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(limit, test).await.expect("the test hangs") })
 }
 
 /// What was counted.
