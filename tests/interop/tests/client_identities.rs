@@ -106,7 +106,7 @@ fn without_a_list_hard_refuses_and_soft_lets_in() {
     let soft = authority.server(json!({ "crl": { "paths": [&lists], "mode": "soft" } }));
     gets_in(&authority, &soft, "good");
     let hard = authority.server(json!({ "crl": { "paths": [&lists], "mode": "hard" } }));
-    is_refused(&authority, &hard, "good", "certificate unknown", "revocation_unknown", "revocation");
+    is_refused(&authority, &hard, "good", "unknown CA", "revocation_unknown", "revocation");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn bad_configurations_name_file_line_key_and_remedy() {
 
     // A list that claims to be of a CA that is trusted, and is signed by another of that name.
     let impostor = Authority::new();
-    is_bad(&verifying(json!({ "crl": { "paths": [impostor.lists()] } })), "certificates.crl.paths", "not signed by");
+    is_bad(&verifying(json!({ "crl": { "paths": [impostor.lists()] } })), "certificates.crl.paths", "not signed with the key of");
 
     // An encrypted key: without a passphrase, with a wrong one, with two.
     let at = authority.0.path();

@@ -45,7 +45,8 @@ Configuration:
     tls            protocol_version, hybrid_mode, pqc_only,
                    server_name_indication, verify_peer
     certificates   client_cert, client_key, client_key_passphrase,
-                   client_key_passphrase_file, ca_bundle, crl (paths, mode), pins
+                   client_key_passphrase_file, ca_bundle,
+                   crl (paths, mode), pins
     algorithms     kem, signature, signature_chain, cipher
     logging        level, file, max_size_mb, max_files, console
 

@@ -58,10 +58,10 @@ impl AllowRule {
     fn of(kind: &str, value: &str) -> Result<Self> {
         match kind {
             "san_dns" => dns_name(value).map(Self::SanDns),
-            "san_ip" => value
-                .parse()
-                .map(Self::SanIp)
-                .map_err(|_| Error::configuration(format!("\"{value}\" is not an IP address"))),
+            "san_ip" => value.parse().map(Self::SanIp).map_err(|_| {
+                Error::configuration(format!("\"{value}\" is not an IP address"))
+                    .hint("write one address, such as 192.0.2.1 or 2001:db8::1; a name is `san_dns`")
+            }),
             "san_uri" => uri(value).map(Self::SanUri),
             "san_email" => email(value).map(Self::SanEmail),
             "subject" => Subject::parse(value).map(Self::Subject),
