@@ -159,7 +159,11 @@ fn bad_configurations_name_file_line_key_and_remedy() {
 
     // A list that claims to be of a CA that is trusted, and is signed by another of that name.
     let impostor = Authority::new();
-    is_bad(&verifying(json!({ "crl": { "paths": [impostor.lists()] } })), "certificates.crl.paths", "not signed with the key of");
+    is_bad(
+        &verifying(json!({ "crl": { "paths": [impostor.lists()] } })),
+        "certificates.crl.paths",
+        "not signed with the key of",
+    );
 
     // An encrypted key: without a passphrase, with a wrong one, with two.
     let at = authority.0.path();

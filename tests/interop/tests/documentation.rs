@@ -54,6 +54,21 @@ fn whole_configurations_are_good() {
 }
 
 #[test]
+fn commands_that_are_shown_work() {
+    let blocks = blocks_marked("sh run");
+    assert!(blocks.len() >= 3, "the documents show {} blocks of commands", blocks.len());
+    let path = std::env::var("PATH").expect("there is a PATH");
+    for block in blocks {
+        let directory = TempDir::new().expect("a directory");
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", &block.text]).current_dir(directory.path());
+        shell.env("PATH", format!("{}:{path}", programs::directory().display()));
+        let finished = run(&mut shell, b"");
+        assert!(finished.status.success(), "{}: {}", block.place, finished.said());
+    }
+}
+
+#[test]
 fn refused_configurations_are_refused_with_these_words() {
     let mut seen = 0;
     for document in documents() {
