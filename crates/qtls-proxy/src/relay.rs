@@ -61,9 +61,10 @@ pub async fn relay(stream: TlsStream, upstream: TcpStream, idle: Duration, shutd
         traffic: Traffic { received: to_upstream.len() as u64, sent: 0 },
         client,
         upstream,
+        // What the client sends in one go may be here already, up to its close_notify.
+        down: if tls.received_close() { Down::Ending } else { Down::Open },
         tls,
         to_upstream,
-        down: Down::Open,
         up: Up::Open,
         truncated: false,
         idle,

@@ -91,7 +91,7 @@ pub fn resolve(path: &Path) -> PathBuf {
             PathBuf::from(name)
         }
     };
-    if other.exists() { other } else { path.to_owned() }
+    if other.is_file() { other } else { path.to_owned() }
 }
 
 /// Trust anchors from a file or a directory, and what was skipped on the way.
@@ -314,6 +314,22 @@ mod tests {
             Ok(_) => panic!("was accepted"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn a_path_means_the_variant_that_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let write = |name: &str| std::fs::write(path(name), "").unwrap();
+        assert_eq!(resolve(&path("a.pem")), path("a.pem"), "an absent file keeps its name for the error");
+        write("a");
+        assert_eq!(resolve(&path("a.pem")), path("a"));
+        write("a.pem");
+        assert_eq!(resolve(&path("a.pem")), path("a.pem"));
+        write("b.crt.pem");
+        assert_eq!(resolve(&path("b.crt")), path("b.crt.pem"));
+        std::fs::create_dir(path("c")).unwrap();
+        assert_eq!(resolve(&path("c.pem")), path("c.pem"), "a directory is no variant of a file");
     }
 
     #[test]

@@ -20,7 +20,6 @@ mod upstream;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -140,22 +139,6 @@ pub fn load_client(source: &Source) -> Result<Loaded<ClientConfig>> {
     let loaded: Loaded<ClientConfig> = load(source, &Kind::CLIENT)?;
     settle::client(&loaded.value, &loaded.origins)?;
     Ok(loaded)
-}
-
-/// The file that a configured path means: itself if it is there, else the same name with or without `.pem`, as the
-/// keys of a Kubernetes Secret have it. If neither is there, the path as it is, so that errors name that one.
-pub fn existing_variant(path: &Path) -> PathBuf {
-    if path.exists() {
-        return path.to_owned();
-    }
-    let variant = if path.extension() == Some(OsStr::new("pem")) {
-        path.with_extension("")
-    } else {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".pem");
-        PathBuf::from(name)
-    };
-    if variant.is_file() { variant } else { path.to_owned() }
 }
 
 /// What tells the two configurations apart.

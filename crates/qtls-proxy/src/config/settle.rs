@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
+use qtls_core::credentials::files;
 use qtls_core::error::Result;
 
 use super::client::ClientConfig;
 use super::server::{ServerCertificates, ServerConfig, VerifyClient};
-use super::{CA_BUNDLE, Origins, SERVER_CERT, SERVER_KEY, existing_variant};
+use super::{CA_BUNDLE, Origins, SERVER_CERT, SERVER_KEY};
 
 /// Checks the server's configuration, and fills in the defaults that depend on other keys or on the directory of
 /// certificates.
@@ -106,7 +107,7 @@ fn settle_certificates(
     }
     if certificates.verify_client != VerifyClient::No && certificates.ca_bundle.is_none() {
         let default = directory.join(CA_BUNDLE);
-        if !existing_variant(&default).is_file() {
+        if !files::resolve(&default).is_file() {
             let message = "clients are to be verified, but there is no `ca_bundle` to verify them against";
             return Err(origins.error(&key("verify_client"), message).hint(format!(
                 "name the trust anchors in `certificates.ca_bundle`, or put them at {}",

@@ -1,5 +1,7 @@
 //! What depends on more than one key, or on the directory of certificates.
 
+use qtls_core::credentials::files;
+
 use super::*;
 
 #[test]
@@ -12,7 +14,7 @@ fn the_default_bundle_serves_where_it_is_there_under_either_name() {
             let text = format!("{{\"certificates\": {{\"verify_client\": {verify}}}}}");
             let bundle = server_with(&text, source()).unwrap().value.certificates.ca_bundle.unwrap();
             assert_eq!(bundle, directory.path().join("ca-bundle.pem"));
-            assert_eq!(existing_variant(&bundle), directory.path().join(name));
+            assert_eq!(files::resolve(&bundle), directory.path().join(name));
         }
         let unused = server_with("{}", source()).unwrap().value.certificates.ca_bundle;
         assert_eq!(unused, None, "without client verification nothing is looked for");
@@ -26,21 +28,6 @@ fn another_bundle_is_no_default() {
     let source = Source { certificate_dir: directory.path().to_owned(), ..Source::default() };
     let error = server_with(r#"{"certificates": {"verify_client": true}}"#, source).unwrap_err();
     assert_eq!(error.key_path(), Some("certificates.verify_client"));
-}
-
-#[test]
-fn a_path_means_the_variant_that_is_there() {
-    let directory = TempDir::new().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    assert_eq!(existing_variant(&path("a.pem")), path("a.pem"), "an absent file keeps its name for the error");
-    fs::write(path("a"), "").unwrap();
-    assert_eq!(existing_variant(&path("a.pem")), path("a"));
-    fs::write(path("a.pem"), "").unwrap();
-    assert_eq!(existing_variant(&path("a.pem")), path("a.pem"));
-    fs::write(path("b.crt.pem"), "").unwrap();
-    assert_eq!(existing_variant(&path("b.crt")), path("b.crt.pem"));
-    fs::create_dir(path("c")).unwrap();
-    assert_eq!(existing_variant(&path("c.pem")), path("c.pem"), "a directory is no certificate");
 }
 
 #[test]
