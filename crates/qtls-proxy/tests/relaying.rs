@@ -11,10 +11,11 @@ use std::time::Duration;
 use qtls_core::endpoint::Signing;
 use qtls_core::policy::KeyAlgorithm;
 use qtls_pki::issue::Profile;
+use qtls_proxy::handshake::{accept, connect};
 use qtls_proxy::relay::{End, relay};
 use qtls_proxy::shutdown::{Conductor, Phase};
 use qtls_proxy::stream::{TlsStream, Traffic};
-use support::{Ca, client, endpoint, handshake, on_one_thread, policy, sockets};
+use support::{Ca, client, endpoint, handshake, name, on_one_thread, policy, pool, sockets};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
@@ -147,6 +148,47 @@ fn a_half_closed_connection_stays_open_the_other_way() {
         let (end, traffic) = task.await.unwrap();
         assert!(matches!(end, End::Clean), "{end:?}");
         assert_eq!(traffic, Traffic { received: 8, sent: 6 });
+    });
+}
+
+/// A client that asks and closes at once: its question and its `close_notify` may come with the end of the handshake.
+#[test]
+fn a_question_that_comes_with_the_end_of_the_handshake_is_answered() {
+    on_one_thread(async {
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        let credential = ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256);
+        let endpoint = endpoint(&policy, credential, Signing::Inline, None);
+        let config = client(&policy, &ca, None);
+        let conductor = Conductor::new();
+        let (near, far) = sockets().await;
+        let asking = async {
+            // Until it has to wait for the answer, the client goes on before the server has its turn.
+            let mut client = connect(near, config, name("a.example")).await.unwrap().stream;
+            client.write_all(b"question").await.unwrap();
+            let mut answer = Vec::new();
+            let (mut read, mut write) = tokio::io::split(&mut client);
+            let (closed, received) = tokio::join!(write.shutdown(), read.read_to_end(&mut answer));
+            closed.unwrap();
+            received.unwrap();
+            answer
+        };
+        let answering = async {
+            let stream = accept(far, |offer| endpoint.decide(offer, None), &pool()).await.unwrap().stream;
+            let (mut upstream, server_side) = sockets().await;
+            let mut shutdown = conductor.watch();
+            let serving = async {
+                let mut question = Vec::new();
+                upstream.read_to_end(&mut question).await.unwrap();
+                upstream.write_all(&question).await.unwrap();
+                upstream.shutdown().await.unwrap();
+            };
+            tokio::join!(relay(stream, server_side, LONG, &mut shutdown), serving).0
+        };
+        let (answer, (end, traffic)) = tokio::join!(asking, answering);
+        assert_eq!(answer, b"question");
+        assert!(matches!(end, End::Clean), "{end:?}");
+        assert_eq!(traffic, Traffic { received: 8, sent: 8 });
     });
 }
 
