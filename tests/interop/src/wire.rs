@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -93,7 +94,12 @@ pub enum Rearrange {
     SingleBytes,
     /// The first record as many records of at most this many bytes.
     Records(usize),
+    /// The first record as it is, and everything up to the next pause in one write.
+    Together,
 }
+
+/// What ends the bytes that [`Rearrange::Together`] puts together: far longer than a client takes that needs no answer.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Starts a relay of one connection to `port` and returns the port that it listens on.
 pub fn relay(port: u16, how: Rearrange) -> u16 {
@@ -131,8 +137,28 @@ fn rearrange(from: &mut TcpStream, to: &mut TcpStream, how: Rearrange) -> std::i
                 to.write_all(&[&header[..3], &length, part].concat())?;
             }
         }
+        Rearrange::Together => {
+            to.write_all(&[&header, &*content].concat())?;
+            to.write_all(&until_pause(from)?)?;
+        }
     }
     Ok(())
+}
+
+fn until_pause(from: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut together = Vec::new();
+    let mut chunk = [0; 65_536];
+    from.set_read_timeout(Some(PAUSE))?;
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => together.extend_from_slice(&chunk[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    from.set_read_timeout(None)?;
+    Ok(together)
 }
 
 fn copy(from: &mut TcpStream, to: &mut TcpStream) {

@@ -10,7 +10,7 @@ use qtls_interop::client::{self, Client};
 use qtls_interop::openssl::{self, text};
 use qtls_interop::process::{run, run_within};
 use qtls_interop::upstreams::{Redis, echo};
-use qtls_interop::{Algorithm, Negotiated, Pki, Server, peers, server};
+use qtls_interop::{Algorithm, Negotiated, Pki, Server, peers, server, wire};
 use serde_json::{Value, json};
 
 const P384: &str = "ecdsa_secp384r1_sha384";
@@ -62,6 +62,15 @@ fn a_half_closed_connection_stays_open_the_other_way() {
     let finished = Client::new(server.port).send(input.as_bytes()).expect_success();
     assert_eq!(client::negotiated(&finished), Negotiated::new("X25519MLKEM768", P384));
     assert!(client::received(&finished) == format!("{input}that was {} bytes\n", input.len()), "{}", finished.stderr);
+    server.expect_handshakes(&[&Negotiated::new("X25519MLKEM768", P384)]);
+}
+
+#[test]
+fn data_and_end_may_come_with_the_end_of_the_handshake() {
+    let server = start(format!("127.0.0.1:{}", echo()));
+    let port = wire::relay(server.port, wire::Rearrange::Together);
+    let finished = Client::new(port).send(b"all at once\n").expect_success();
+    assert_eq!(client::received(&finished), "all at once\nthat was 12 bytes\n");
     server.expect_handshakes(&[&Negotiated::new("X25519MLKEM768", P384)]);
 }
 

@@ -49,6 +49,17 @@ pub(super) fn client(config: &ClientConfig, origins: &Origins) -> Result<()> {
         let hint = format!("add `certificates.{missing}`, or remove `certificates.{there}`");
         return Err(origins.error(&format!("certificates.{there}"), message).hint(hint));
     }
+    if !config.tls.verify_peer {
+        for (name, is_there) in [("pins", !certificates.pins.is_empty()), ("crl", certificates.crl.is_some())] {
+            if is_there {
+                let message =
+                    format!("`{name}` is about the server's certificate, which `tls.verify_peer` says not to verify");
+                return Err(origins
+                    .error(&format!("certificates.{name}"), message)
+                    .hint("set `tls.verify_peer` to true, or remove this key"));
+            }
+        }
+    }
     Ok(())
 }
 
