@@ -225,3 +225,14 @@ fn five_thousand_silent_connections_disturb_nobody() {
     }
     assert!(after <= before + (16 << 20), "{before} bytes before, {during} during, {after} after");
 }
+
+#[test]
+fn a_request_is_answered_when_the_client_has_ended_its_side() {
+    let server = Server::start(json!({}));
+    let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let port = relay(server.port, Rearrange::Together);
+    let finished = qtls_interop::client::Client::new(port).send(request).expect_success();
+    let answer = qtls_interop::client::received(&finished);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{}", finished.said());
+    server.expect_handshakes(&[&Negotiated::new("X25519MLKEM768", P384)]);
+}

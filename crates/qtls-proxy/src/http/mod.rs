@@ -107,9 +107,9 @@ impl Service {
         let mut http1 = http1::Builder::new();
         // The time limit is ours: hyper has one for a connection without a request and a request without an end.
         http1.header_read_timeout(None).max_buf_size(MAX_HEAD);
-        // A client may end its side, with close_notify, when it has asked: it is answered all the same. One that is gone
-        // ends without, which is an error of the stream.
-        http1.half_close(true);
+        // A client may end its side when it has asked. The pages answer at once; a request that waits for an upstream is
+        // given up instead, since a client that leaves ends its side, too.
+        http1.half_close(matches!(answers, Answers::Pages));
         let mut http2 = http2::Builder::new(LocalTasks);
         http2
             .max_concurrent_streams(MAX_STREAMS)
