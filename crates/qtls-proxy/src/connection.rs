@@ -28,10 +28,14 @@ pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shar
     let _ = socket.set_nodelay(true);
     let local = socket.local_addr().unwrap_or(common.address);
     let deadline = common.limits.handshake_timeout;
-    // In a box: its state is large, and gone when the connection idles for hours.
     let reached = Cell::new(0);
     let decide = |offer: &Offer| common.hosts.decide(offer, Some(client.ip()), &reached);
-    let handshake = Box::pin(handshake::accept(socket, decide, &common.signing));
+    let handshake = async {
+        // A silent connection takes no more than its socket and a timer. What comes after is in boxes, each of which is
+        // gone when its part is over. A socket that failed is told by the first read.
+        let _ = socket.readable().await;
+        Box::pin(handshake::accept(socket, decide, &common.signing)).await
+    };
     let outcome = tokio::select! {
         biased;
         outcome = timeout(deadline, handshake) => outcome.unwrap_or(Err(Failure::Timeout(deadline))),
@@ -59,7 +63,7 @@ pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shar
     let name = common.names.label(facts.server_name.as_deref());
     let post_quantum = facts.post_quantum();
     let (reason, traffic) = match &shared.services[reached.get()] {
-        Service::Tcp(upstream) => relay_to(upstream, stream, &shared, &mut shutdown).await,
+        Service::Tcp(upstream) => Box::pin(relay_to(upstream, stream, &shared, &mut shutdown)).await,
         Service::Http(service) => {
             let traffic = stream.traffic();
             let connection = http::Connection {
@@ -69,7 +73,7 @@ pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shar
                 names: common.hosts.names().clone(),
                 host: reached.get(),
             };
-            let end = http::serve(stream.lingering(), connection, service.clone(), shutdown).await;
+            let end = Box::pin(http::serve(stream.lingering(), connection, service.clone(), shutdown)).await;
             (end.reason(), traffic.get())
         }
     };
