@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use qtls_core::Error;
+use qtls_core::credentials::Source;
 use qtls_core::endpoint::{ServerCredential, ServerEndpoint, ServerOptions};
 use qtls_core::policy::{KeyAlgorithm, Policy};
 use qtls_core::sessions::SessionLimits;
-use qtls_core::verify::{AllowList, ClientVerifier};
+use qtls_core::verify::{AllowList, ClientVerifier, Crl, Identity, Revocation, RevocationMode};
+use qtls_pki::crl::Reason;
 use qtls_pki::issue::{Profile, Template, public_key};
 use rustls::ClientConfig;
 use support::{Ca, client, handshake, on_one_thread, policy};
@@ -78,6 +80,41 @@ fn a_ticket_of_another_endpoint_opens_no_door() {
 
         // And back: a strict host's ticket is nothing to a lax one but a full handshake.
         assert_eq!(connect(&lax, &somebody).await, Ok(false));
+    });
+}
+
+/// A client that was revoked since it got its ticket meets the server that knows so.
+#[test]
+fn a_ticket_of_a_client_revoked_since_opens_no_door() {
+    on_one_thread(async {
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        let certificate = ca.credential(Profile::Client, "client", KeyAlgorithm::EcdsaP256);
+        let serial = Identity::of(&certificate.key.cert[0]).unwrap().serial;
+        let serial: Vec<u8> = (0..serial.len())
+            .step_by(2)
+            .map(|index| u8::from_str_radix(&serial[index..index + 2], 16).unwrap())
+            .collect();
+        let now = SystemTime::now();
+        let minute = Duration::from_secs(60);
+        let server = |revoked: &[qtls_pki::crl::Revocation]| {
+            let list = |authority, revoked: &[_]| {
+                let der = qtls_pki::crl::create(authority, revoked, 1, now - minute, now + minute).unwrap();
+                Crl::parse(Source { origin: "a test's list", bytes: &der }).unwrap()
+            };
+            let lists = [list(&ca.root, &[]), list(&ca.intermediate, revoked)].concat();
+            let revocation = Revocation::new(lists, RevocationMode::Hard);
+            let (anchors, _) = ca.anchors(&policy, 3).with_revocation(revocation, now).unwrap();
+            endpoint(&policy, &ca, Some(ClientVerifier::new(anchors, true)))
+        };
+        let (before, after) = (
+            server(&[]),
+            server(&[qtls_pki::crl::Revocation { serial, at: now - minute, reason: Reason::KeyCompromise }]),
+        );
+        let config = client(&policy, &ca, Some(&certificate));
+        assert_eq!(connect(&before, &config).await, Ok(false));
+        assert_eq!(connect(&before, &config).await, Ok(true));
+        assert_eq!(connect(&after, &config).await.unwrap_err().0, "certificate_revoked");
     });
 }
 
