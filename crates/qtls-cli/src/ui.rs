@@ -61,8 +61,21 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A reader that has gone away, or a disk without room.
+    pub(crate) struct Fails(pub(crate) ErrorKind);
+
+    impl Write for Fails {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn what_steers_a_terminal_is_escaped_and_other_scripts_stay() {
@@ -73,15 +86,6 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_no_error_but_a_full_disk_is() {
-        struct Fails(ErrorKind);
-        impl Write for Fails {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(self.0.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         assert!(print(&mut Fails(ErrorKind::BrokenPipe), "text").is_ok());
         assert_eq!(print(&mut Fails(ErrorKind::StorageFull), "text").unwrap_err().exit_code(), 1);
     }

@@ -18,17 +18,6 @@ pub fn provider(groups: &[Group], suites: &[CipherSuite]) -> Arc<CryptoProvider>
     })
 }
 
-/// Fills `buffer` with random bytes from the cryptographic module.
-///
-/// # Errors
-/// The operating system gives no randomness.
-pub fn random(buffer: &mut [u8]) -> crate::Result<()> {
-    default_provider()
-        .secure_random
-        .fill(buffer)
-        .map_err(|_| crate::Error::internal("the operating system gives no random bytes"))
-}
-
 fn kx_group(group: Group) -> &'static dyn SupportedKxGroup {
     match group {
         Group::X25519MlKem768 => kx_group::X25519MLKEM768,

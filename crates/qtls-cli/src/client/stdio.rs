@@ -88,18 +88,7 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fails(ErrorKind);
-
-    impl Write for Fails {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(self.0.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::ui::tests::Fails;
 
     /// Writes until told that nobody reads, then finishes.
     fn written_to(kind: ErrorKind) -> Result<()> {

@@ -319,11 +319,6 @@ impl ServerEndpoint {
             }
         }
     }
-
-    /// The configuration for bytes of which no ClientHello could be made: rustls answers them with the right alert.
-    pub fn refusing(&self) -> &Arc<ServerConfig> {
-        &self.choices[0].refusing
-    }
 }
 
 /// Whom a client trusts.

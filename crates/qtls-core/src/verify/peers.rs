@@ -1,11 +1,11 @@
 //! The verifiers that rustls calls: for clients (on a server) and for servers (on a client).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::verify_tls13_signature;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -226,6 +226,10 @@ fn advertised_schemes(policy: &Policy) -> Vec<SignatureScheme> {
     schemes
 }
 
+/// Asked for once: a provider is made anew each time, with its lists.
+static ALGORITHMS: LazyLock<WebPkiSupportedAlgorithms> =
+    LazyLock::new(|| default_provider().signature_verification_algorithms);
+
 fn certificate_verify(
     policy: &Policy,
     message: &[u8],
@@ -241,7 +245,7 @@ fn certificate_verify(
     if !policy.allows_key(kind) {
         return Err(other(PathError::LeafKind { kind, allowed: policy.signature_names() }));
     }
-    let valid = verify_tls13_signature(message, cert, dss, &default_provider().signature_verification_algorithms)?;
+    let valid = verify_tls13_signature(message, cert, dss, &ALGORITHMS)?;
     OBSERVED.set(Some(dss.scheme));
     Ok(valid)
 }
