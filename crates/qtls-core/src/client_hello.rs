@@ -7,7 +7,7 @@
 use rustls::SignatureScheme;
 use rustls::server::ClientHello;
 
-use crate::policy::{Group, GroupPreference, Policy, group_name};
+use crate::policy::{CipherSuite, Group, GroupPreference, Named, Policy, group_name, scheme_of_name};
 
 /// What a client offers, as far as decisions and reports need it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,42 @@ pub struct Offer {
     pub schemes: Vec<SignatureScheme>,
     /// `signature_algorithms_cert`, if the client sent it: what it accepts inside chains.
     pub chain_schemes: Option<Vec<SignatureScheme>>,
+    /// Code points of the cipher suites, in the client's order, those of TLS 1.2 among them.
+    pub suites: Vec<u16>,
+    /// The protocols of ALPN (RFC 7301), in the client's order.
+    pub alpn: Alpn,
+}
+
+/// Protocols that a client offers by ALPN, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alpn(Box<[u8]>);
+
+impl Alpn {
+    /// These protocols. What is longer than 255 bytes is no name of a protocol, and is left out.
+    pub fn new<'a>(protocols: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        // As on the wire: each behind its length.
+        let mut all = Vec::new();
+        for protocol in protocols {
+            if let Ok(length) = u8::try_from(protocol.len()) {
+                all.push(length);
+                all.extend_from_slice(protocol);
+            }
+        }
+        Self(all.into())
+    }
+
+    /// Whether `protocol` is among them.
+    pub fn offers(&self, protocol: &[u8]) -> bool {
+        let mut rest = &*self.0;
+        while let Some((length, behind)) = rest.split_first() {
+            let (one, behind) = behind.split_at(usize::from(*length).min(behind.len()));
+            if one == protocol {
+                return true;
+            }
+            rest = behind;
+        }
+        false
+    }
 }
 
 impl Offer {
@@ -34,6 +70,25 @@ impl Offer {
             shares: unparsed.shares,
             schemes: hello.signature_schemes().to_vec(),
             chain_schemes: unparsed.chain_schemes,
+            suites: hello.cipher_suites().iter().map(|suite| u16::from(*suite)).collect(),
+            alpn: hello.alpn().map(Alpn::new).unwrap_or_default(),
+        }
+    }
+
+    /// What a line of a log says that was offered, by the names of the registries. Names that the policy table hasn't can
+    /// agree with nothing, and are left out. Of key shares a log says nothing: they don't decide who is served.
+    pub fn of_names<'a>(
+        groups: impl IntoIterator<Item = &'a str>,
+        schemes: impl IntoIterator<Item = &'a str>,
+        suites: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let group = |name| Group::ALL.iter().find(|group| group.iana_name() == name).map(|group| group.code_point());
+        let suite = |name| CipherSuite::ALL.iter().find(|suite| suite.iana_name() == name);
+        Self {
+            groups: groups.into_iter().filter_map(group).collect(),
+            schemes: schemes.into_iter().filter_map(scheme_of_name).collect(),
+            suites: suites.into_iter().filter_map(suite).map(|suite| suite.code_point()).collect(),
+            ..Self::default()
         }
     }
 
@@ -203,8 +258,7 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
     use super::*;
-    use crate::policy::Named;
-    use crate::policy::{CipherSuite, Mode};
+    use crate::policy::Mode;
     use crate::provider::provider;
 
     fn policy(groups: &[Group], group_preference: GroupPreference) -> Policy {

@@ -1,7 +1,7 @@
 //! What was negotiated, as one value: logs, metrics, headers and the status page all read it.
 
 use rustls::pki_types::CertificateDer;
-use rustls::{HandshakeKind, ProtocolVersion, SignatureScheme};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion, SignatureScheme};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -38,7 +38,7 @@ impl Facts {
     /// Reads what rustls knows of a connection whose handshake is complete; `None` before that.
     ///
     /// The scheme, the certificate and the server name are the caller's to add: rustls doesn't tell them.
-    pub fn of<Data>(connection: &rustls::unbuffered::UnbufferedConnectionCommon<Data>) -> Option<Self> {
+    pub fn of(connection: &CommonState) -> Option<Self> {
         let kind = connection.handshake_kind()?;
         Some(Self {
             version: connection.protocol_version()?,

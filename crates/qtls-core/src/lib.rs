@@ -10,9 +10,11 @@ pub mod endpoint;
 pub mod error;
 pub mod facts;
 pub mod policy;
+pub mod primitives;
 pub mod provider;
 pub mod sessions;
 pub mod verify;
 pub mod version;
+pub mod web_socket;
 
 pub use error::{Error, Fault, Result};

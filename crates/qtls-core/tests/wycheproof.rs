@@ -2,9 +2,10 @@
 //!
 //! Each test pins how many vectors it ran: a set that is empty, or shrinks with an update, fails.
 
-use aws_lc_rs::kem::{DecapsulationKey, ML_KEM_768, ML_KEM_1024};
 use qtls_core::credentials::{key_kind, signing_key, signing_key_kind};
 use qtls_core::policy::{CipherSuite, Group, KeyAlgorithm, Named};
+use qtls_core::primitives::ml_dsa;
+use qtls_core::primitives::ml_kem::{self, MlKem};
 use qtls_core::provider::provider;
 use rustls::SignatureScheme;
 use rustls::crypto::SupportedKxGroup;
@@ -22,12 +23,28 @@ struct MlDsa {
     scheme: SignatureScheme,
     /// The last arc of its object identifier.
     arc: u8,
+    primitive: ml_dsa::MlDsa,
 }
 
 const ML_DSA: [MlDsa; 3] = [
-    MlDsa { algorithm: KeyAlgorithm::MlDsa44, scheme: SignatureScheme::ML_DSA_44, arc: 17 },
-    MlDsa { algorithm: KeyAlgorithm::MlDsa65, scheme: SignatureScheme::ML_DSA_65, arc: 18 },
-    MlDsa { algorithm: KeyAlgorithm::MlDsa87, scheme: SignatureScheme::ML_DSA_87, arc: 19 },
+    MlDsa {
+        algorithm: KeyAlgorithm::MlDsa44,
+        scheme: SignatureScheme::ML_DSA_44,
+        arc: 17,
+        primitive: ml_dsa::MlDsa::MlDsa44,
+    },
+    MlDsa {
+        algorithm: KeyAlgorithm::MlDsa65,
+        scheme: SignatureScheme::ML_DSA_65,
+        arc: 18,
+        primitive: ml_dsa::MlDsa::MlDsa65,
+    },
+    MlDsa {
+        algorithm: KeyAlgorithm::MlDsa87,
+        scheme: SignatureScheme::ML_DSA_87,
+        arc: 19,
+        primitive: ml_dsa::MlDsa::MlDsa87,
+    },
 ];
 
 impl MlDsa {
@@ -70,6 +87,9 @@ fn ml_dsa_signatures_are_judged_as_they_should_be() {
                 let other_context = test.ctx.as_ref().is_some_and(|context| !context.is_empty());
                 let expected = test.result == TestResult::Valid && !other_context;
                 let judged = ml_dsa.verifier().verify_signature(&group.pubkey, &test.msg, &test.sig).is_ok();
+                assert_eq!(judged, expected, "{} {}: {}", ml_dsa.algorithm, test.tc_id, test.comment);
+                // And outside of TLS.
+                let judged = ml_dsa::verify(ml_dsa.primitive, &group.pubkey, &test.msg, &test.sig).is_ok();
                 assert_eq!(judged, expected, "{} {}: {}", ml_dsa.algorithm, test.tc_id, test.comment);
                 counts[usize::from(expected)] += 1;
             }
@@ -164,6 +184,14 @@ fn groups(set: MlKemParameterSet) -> Vec<(&'static dyn SupportedKxGroup, Layout)
     named.into_iter().map(|(group, layout)| (provider(&[group], CipherSuite::ALL).kx_groups[0], layout)).collect()
 }
 
+fn primitive(set: MlKemParameterSet) -> MlKem {
+    match set {
+        MlKemParameterSet::MlKem768 => MlKem::MlKem768,
+        MlKemParameterSet::MlKem1024 => MlKem::MlKem1024,
+        MlKemParameterSet::MlKem512 => panic!("no set of ML-KEM-512 is run"),
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Layout {
     Alone,
@@ -197,6 +225,9 @@ fn encapsulation_keys_are_checked_in_every_group() {
             for test in &group.tests {
                 let Some(key) = &test.encaps_key else { continue };
                 let expected = test.result == TestResult::Valid;
+                let primitive = primitive(group.parameter_set);
+                let encapsulated = ml_kem::encapsulate(primitive, key);
+                assert_eq!(encapsulated.is_ok(), expected, "{} {}: {}", primitive.name(), test.tc_id, test.comment);
                 for (kx_group, layout) in groups(group.parameter_set) {
                     let completed = kx_group.start_and_complete(&layout.share(kx_group, key, key_length));
                     let name = kx_group.name();
@@ -210,25 +241,25 @@ fn encapsulation_keys_are_checked_in_every_group() {
     assert_eq!(run, [[396, 399], [0, 300], [272, 266], [0, 200]], "refused and accepted, once for each group");
 }
 
-/// rustls takes no decapsulation key from outside, so this goes to the library that its groups are made of. That one
-/// takes no seed: the vectors that give only a seed can't be run.
+/// rustls takes no decapsulation key from outside. The cryptographic library takes no seed: the vectors that give only a
+/// seed can't be run.
 #[test]
 fn decapsulation_gives_the_vectors_secret_and_refuses_what_is_invalid() {
     let mut run = Vec::new();
     for (set, algorithm) in
-        [(KemSet::MlKem768SemiExpandedDecaps, &ML_KEM_768), (KemSet::MlKem1024SemiExpandedDecaps, &ML_KEM_1024)]
+        [(KemSet::MlKem768SemiExpandedDecaps, MlKem::MlKem768), (KemSet::MlKem1024SemiExpandedDecaps, MlKem::MlKem1024)]
     {
         let mut counts = [0; 2];
         for test in mlkem::TestSet::load(set).unwrap().test_groups.iter().flat_map(|group| &group.tests) {
             let (Some(key), Some(ciphertext)) = (&test.decaps_key, &test.ct) else { continue };
-            let secret = DecapsulationKey::new(algorithm, key)
+            let secret = ml_kem::DecapsulationKey::from_bytes(algorithm, key)
                 .ok()
-                .and_then(|key| key.decapsulate(ciphertext.to_vec().as_slice().into()).ok());
+                .and_then(|key| key.decapsulate(ciphertext).ok());
             let expected = test.result == TestResult::Valid;
             match &secret {
                 Some(secret) if expected => {
                     if let Some(shared) = &test.shared_secret {
-                        assert_eq!(secret.as_ref(), &shared[..], "{}: {}", test.tc_id, test.comment);
+                        assert_eq!(secret.octets()[..], shared[..], "{}: {}", test.tc_id, test.comment);
                     }
                 }
                 None if !expected => {}

@@ -11,6 +11,7 @@ use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use super::{Credential, Passphrase, Source, certificates, date, display_name, private_key};
+use crate::sessions::{TicketKeyFile, TicketSecret};
 use crate::verify::Crl;
 use crate::{Error, Result};
 
@@ -24,7 +25,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads a file whose content is wiped when the returned value is dropped.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let fail = |error: std::io::Error| unreadable(path, &error);
+    read_or(path, "correct the path, or make test certificates with `qtls quickstart --dir DIR --name NAME`")
+}
+
+fn read_or(path: &Path, make: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let fail = |error: std::io::Error| unreadable(path, &error, make);
     let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     if metadata.is_dir() {
@@ -41,6 +46,33 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         .at(path.display()));
     }
     Ok(content)
+}
+
+/// The ticket keys in a file.
+pub fn ticket_keys(path: &Path) -> Result<TicketKeyFile> {
+    let content = read_or(path, "correct the path, or make the file with `qtls ticket-keys generate FILE`")?;
+    TicketKeyFile::parse(Source { origin: &path.to_string_lossy(), bytes: &content })
+}
+
+/// The secret in a file, for ticket keys to be derived from.
+pub fn ticket_secret(path: &Path) -> Result<TicketSecret> {
+    let make = "correct the path, or make the file with `qtls ticket-keys generate --secret FILE`; every server needs the \
+                same";
+    TicketSecret::new(read_or(path, make)?, path.display())
+}
+
+/// A sentence about a secret file that every user of the machine may read; `None` where it is not so.
+#[cfg(unix)]
+pub fn open_to_everybody(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o004 != 0).then(|| {
+        format!(
+            "{}: every user of this machine may read this secret file (mode {mode:04o}): take that right away with \
+             `chmod o-rwx`, or with `defaultMode` where Kubernetes mounts it",
+            path.display()
+        )
+    })
 }
 
 /// A passphrase from a file, whose one line it is.
@@ -194,7 +226,7 @@ fn is_crl(bytes: &[u8]) -> bool {
 
 /// The files of a directory in the order of their names, without hidden ones and directories.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let fail = |error: std::io::Error| unreadable(directory, &error);
+    let fail = |error: std::io::Error| unreadable(directory, &error, "correct the path");
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(fail)? {
         let entry = entry.map_err(fail)?;
@@ -257,7 +289,17 @@ pub fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
         .hint("install them (Debian: `apt-get install ca-certificates`), or name a CA bundle of your own"))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+/// The files and directories that [`system_roots`] reads.
+pub fn system_root_paths() -> Vec<PathBuf> {
+    let found = openssl_probe::probe();
+    let mut paths: Vec<_> = found.cert_file.into_iter().chain(found.cert_dir).collect();
+    // A directory that the environment names may be the usual one.
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+fn unreadable(path: &Path, error: &std::io::Error, make: &str) -> Error {
     let place = path.display();
     match error.kind() {
         ErrorKind::NotFound => match missing_parent(path) {
@@ -266,7 +308,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
             }
             None => Error::certificate("does not exist").at(place),
         }
-        .hint("correct the path, or make test certificates with `qtls quickstart --dir DIR --name NAME`"),
+        .hint(make),
         ErrorKind::PermissionDenied => Error::certificate(format!("may not be read by {}", current_user()))
             .at(place)
             .hint("give that user read access to the file and search access (x) to each directory above it"),
@@ -356,7 +398,7 @@ mod tests {
     #[test]
     fn a_refused_permission_names_the_user() {
         let denied = std::io::Error::from(ErrorKind::PermissionDenied);
-        let error = unreadable(Path::new("/etc/qtls/certs/server-key.pem"), &denied).to_string();
+        let error = unreadable(Path::new("/etc/qtls/certs/server-key.pem"), &denied, "").to_string();
         assert!(error.starts_with("/etc/qtls/certs/server-key.pem: may not be read by "), "{error}");
         assert_eq!(effective_uid("Name:\tx\nUid:\t0\t0\t0\t998\nGid:\t1\t1\t1\t1\n"), Some(998));
         let passwd = "root:x:0:0::/root:/bin/sh\nqtls:x:998:997::/var/lib/qtls:/bin/false\n";

@@ -47,6 +47,20 @@ impl KeyKind {
 }
 
 impl KeyKind {
+    /// The name that OpenSSL gives such keys, in one word with the size: `RSA2048`, `EC384`, `ML-DSA-65`.
+    pub fn compact_name(self) -> String {
+        match self {
+            Self::Rsa(bits) => format!("RSA{bits}"),
+            Self::EcdsaP256 => "EC256".to_owned(),
+            Self::EcdsaP384 => "EC384".to_owned(),
+            Self::EcdsaP521 => "EC521".to_owned(),
+            Self::Ed25519 => "ED25519".to_owned(),
+            Self::MlDsa44 => "ML-DSA-44".to_owned(),
+            Self::MlDsa65 => "ML-DSA-65".to_owned(),
+            Self::MlDsa87 => "ML-DSA-87".to_owned(),
+        }
+    }
+
     /// Whether signatures by this key withstand a quantum computer.
     pub const fn is_post_quantum(self) -> bool {
         matches!(self, Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87)
@@ -122,6 +136,11 @@ pub(super) fn identify(algorithm: &AlgorithmIdentifierRef<'_>) -> Algorithm {
     }
 }
 
+/// OpenSSL's short name of the algorithm that a certificate is signed with; `None` for one that is not known here.
+pub(super) fn signature_name(oid: ObjectIdentifier) -> Option<&'static str> {
+    SIGNATURES.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name)
+}
+
 /// What an EC curve's object identifier means.
 pub(super) fn named_curve(oid: ObjectIdentifier) -> Algorithm {
     match oid {
@@ -178,6 +197,23 @@ const KINDS: [(ObjectIdentifier, KeyKind); 4] = [
     (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"), KeyKind::MlDsa44),
     (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"), KeyKind::MlDsa65),
     (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"), KeyKind::MlDsa87),
+];
+
+const SIGNATURES: [(ObjectIdentifier, &str); 14] = [
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"), "RSA-SHA1"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"), "RSA-SHA256"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12"), "RSA-SHA384"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13"), "RSA-SHA512"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10"), "RSASSA-PSS"),
+    (ObjectIdentifier::new_unwrap("1.2.840.10045.4.1"), "ecdsa-with-SHA1"),
+    (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"), "ecdsa-with-SHA256"),
+    (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3"), "ecdsa-with-SHA384"),
+    (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4"), "ecdsa-with-SHA512"),
+    (ObjectIdentifier::new_unwrap("1.3.101.112"), "ED25519"),
+    (ObjectIdentifier::new_unwrap("1.3.101.113"), "ED448"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"), "id-ml-dsa-44"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"), "id-ml-dsa-65"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"), "id-ml-dsa-87"),
 ];
 
 /// Keys that operators do have, so that the message can name them.

@@ -47,6 +47,8 @@ pub struct Credential {
     pub key: Arc<CertifiedKey>,
     /// Algorithm and strength of the leaf's key.
     pub kind: KeyKind,
+    /// What the leaf is signed with, by OpenSSL's short name (`RSA-SHA256`); `None` for an algorithm that is not known.
+    pub signed_with: Option<&'static str>,
     /// The leaf's subject, as RFC 4514 writes it (`CN=example.com`); empty when the leaf has none.
     pub subject: String,
     /// The leaf's issuer, as RFC 4514 writes it.
@@ -162,6 +164,7 @@ impl Credential {
             name,
             origin: origin.to_owned(),
             kind,
+            signed_with: kind::signature_name(parsed[0].signature_algorithm().oid),
             subject: leaf.subject().to_string(),
             issuer: leaf.issuer().to_string(),
             dns_names: alternative.iter().filter_map(dns_name).collect(),
@@ -234,6 +237,12 @@ impl fmt::Display for Validity {
 /// A moment as messages write it: `2026-11-22T09:30:00Z`.
 pub fn date(time: SystemTime) -> String {
     DateTime::from_system_time(time).map_or_else(|_| "a date beyond the year 9999".to_owned(), |date| date.to_string())
+}
+
+/// When the first certificate of a chain expires; `None` where there is none, or one that can't be read.
+pub fn chain_end(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    let certificates = parse_chain(chain, "a peer's chain").ok()?;
+    certificates.iter().map(|certificate| Period::of(certificate).not_after).min()
 }
 
 #[derive(Clone)]

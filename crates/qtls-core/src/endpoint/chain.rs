@@ -10,7 +10,7 @@ use x509_cert::der::asn1::ObjectIdentifier;
 /// among them: nobody verifies it (RFC 9846 §4.4.2.2).
 ///
 /// A certificate signed in a way that has no scheme in TLS 1.3 gives one that no client offers.
-pub(super) fn schemes(chain: &[CertificateDer<'_>]) -> Vec<SignatureScheme> {
+pub fn schemes(chain: &[CertificateDer<'_>]) -> Vec<SignatureScheme> {
     let mut schemes = Vec::new();
     for certificate in chain.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()) {
         let tbs = certificate.tbs_certificate();

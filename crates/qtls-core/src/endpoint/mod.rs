@@ -4,7 +4,9 @@
 //! holds one rustls configuration for each pair of group and credential, and the choice is made before rustls sees the
 //! ClientHello.
 
+mod binding;
 mod chain;
+mod trial;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,17 +14,22 @@ use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoClientAuth, StoresServerSessions};
+use rustls::server::{NoClientAuth, NoServerSessionStorage};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme, version};
+use rustls::{ClientConfig, KeyLog, ServerConfig, SignatureScheme, version};
+
+pub use binding::Binding;
 
 use crate::client_hello::{GroupDecision, Offer, decide_group};
 use crate::credentials::{Credential, KeyKind};
 use crate::error::{Error, Result};
-use crate::policy::{Group, Policy, scheme_name};
+use crate::policy::{Group, Named, Policy, scheme_name};
 use crate::provider::provider;
-use crate::sessions::SessionLimits;
+use crate::sessions::{SessionCounters, SessionOptions, Sessions, TicketKeys};
 use crate::verify::{ClientVerifier, DangerousNoVerifier, ServerVerifier, TrustAnchors};
+
+pub use chain::schemes as chain_schemes;
+use trial::Trial;
 
 /// How long a credential's signatures take, and so where they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +52,9 @@ impl Signing {
 
 /// What a server endpoint is made of.
 #[derive(Debug)]
-pub struct ServerOptions {
+pub struct ServerOptions<'a> {
+    /// The names of the virtual host; none for the server at the top. Its sessions are bound to them.
+    pub names: Vec<String>,
     /// What is offered and accepted.
     pub policy: Arc<Policy>,
     /// Our own certificates. At least one.
@@ -53,9 +62,11 @@ pub struct ServerOptions {
     /// Who verifies clients; `None` asks no client for a certificate.
     pub client_verifier: Option<Arc<ClientVerifier>>,
     /// How sessions are resumed.
-    pub sessions: SessionLimits,
+    pub sessions: SessionOptions,
     /// ALPN protocols, most preferred first; empty negotiates none.
     pub alpn: Vec<Vec<u8>>,
+    /// What this endpoint takes the place of. If the two are of one [`Binding`], its sessions stay; else there are none.
+    pub previous: Option<&'a ServerEndpoint>,
 }
 
 /// One of a server's own certificates.
@@ -89,7 +100,7 @@ pub struct OnlyFor {
 }
 
 impl OnlyFor {
-    fn meets(&self, server_name: Option<&str>, client: Option<IpAddr>) -> bool {
+    pub(crate) fn meets(&self, server_name: Option<&str>, client: Option<IpAddr>) -> bool {
         server_name.is_some_and(|asked| self.names.iter().any(|name| name.eq_ignore_ascii_case(asked)))
             || client.is_some_and(|client| self.networks.iter().any(|network| network.contains(client)))
     }
@@ -148,6 +159,10 @@ pub struct ServerEndpoint {
     policy: Arc<Policy>,
     client_verifier: Option<Arc<ClientVerifier>>,
     choices: Vec<Choice>,
+    binding: Binding,
+    sessions: Sessions,
+    counters: Arc<SessionCounters>,
+    trial: Option<Trial>,
 }
 
 #[derive(Debug)]
@@ -185,22 +200,11 @@ impl ServerEndpoint {
     /// Prepares every configuration that a handshake may need.
     ///
     /// # Errors
-    /// No credential, or one whose key `algorithms.signature` doesn't allow.
-    pub fn new(options: ServerOptions) -> Result<Self> {
-        let ServerOptions { policy, mut credentials, client_verifier, sessions, alpn } = options;
+    /// No credential, or one whose key `algorithms.signature` doesn't allow, or whose chain the profile doesn't.
+    pub fn new(options: ServerOptions<'_>) -> Result<Self> {
+        let ServerOptions { names, policy, mut credentials, client_verifier, sessions, alpn, previous } = options;
         for ServerCredential { credential, .. } in &credentials {
-            if !policy.allows_key(credential.kind) {
-                return Err(Error::certificate(format!(
-                    "the certificate's key is {}, which algorithms.signature ({}) doesn't allow",
-                    credential.kind,
-                    policy.signature_names()
-                ))
-                .at(&credential.origin)
-                .hint(format!(
-                    "add \"{}\" to algorithms.signature, or use another certificate",
-                    entry_for(credential.kind)
-                )));
-            }
+            is_allowed(&policy, credential, "the certificate's key")?;
         }
         let rank = |credential: &Credential| policy.signatures.iter().position(|entry| entry.covers(credential.kind));
         // A stable order: of two certificates of one kind, the one that was named first.
@@ -209,10 +213,14 @@ impl ServerEndpoint {
             return Err(Error::certificate("there is no certificate for every client")
                 .hint("remove `only_for` from one of the certificates"));
         }
-        let store = sessions.store();
+        let binding = Binding::of(&names, &policy, client_verifier.as_deref(), &alpn);
+        let previous = previous.filter(|previous| previous.binding == binding);
+        let previous = previous.map(|previous| &previous.sessions);
+        let counters = sessions.counters.clone();
+        let sessions = Sessions::new(sessions, binding, client_verifier.is_some(), previous);
         let build = |credential: &Credential, groups: &[Group]| {
             let provider = provider(groups, &policy.suites);
-            server_config(provider, credential, client_verifier.clone(), store.clone(), &sessions, &alpn)
+            server_config(provider, credential, client_verifier.clone(), &sessions, &alpn)
         };
         let choices = credentials
             .into_iter()
@@ -227,12 +235,42 @@ impl ServerEndpoint {
                 Ok(Choice { credential, signing, only_for, chain_schemes, configs, refusing })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { policy, client_verifier, choices })
+        Ok(Self { policy, client_verifier, choices, binding, sessions, counters, trial: None })
+    }
+
+    /// Gives the secrets of every connection to `key_log`, and so recordings of them to whoever reads it.
+    pub fn danger_log_keys(&mut self, key_log: &Arc<dyn KeyLog>) {
+        for choice in &mut self.choices {
+            let configs = choice.configs.iter_mut().map(|(_, config)| config);
+            for config in configs.chain(std::iter::once(&mut choice.refusing)) {
+                Arc::make_mut(config).key_log = key_log.clone();
+            }
+        }
     }
 
     /// What is offered and accepted.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// What its sessions are bound to.
+    pub fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// How sessions are resumed, in a few words: `tickets under key 1f2e3d4c, 3 known`.
+    pub fn resumption(&self) -> String {
+        self.sessions.to_string()
+    }
+
+    /// The keys of its tickets, if it gives any.
+    pub fn ticket_keys(&self) -> Option<&TicketKeys> {
+        self.sessions.ticket_keys()
+    }
+
+    /// What is counted of its sessions, and of those of the endpoints that count in the same place.
+    pub fn session_counters(&self) -> &Arc<SessionCounters> {
+        &self.counters
     }
 
     /// Our own certificates, most preferred first.
@@ -333,7 +371,7 @@ pub enum ServerTrust {
 /// A rustls configuration for a client that offers what `policy` says.
 ///
 /// # Errors
-/// A client certificate whose key `algorithms.signature` doesn't allow.
+/// A client certificate whose key `algorithms.signature` doesn't allow, or whose chain the profile doesn't.
 pub fn client_config(
     policy: &Arc<Policy>,
     trust: ServerTrust,
@@ -352,16 +390,10 @@ pub fn client_config(
         .with_custom_certificate_verifier(verifier);
     let mut config = match credential {
         None => builder.with_no_client_auth(),
-        Some(credential) if !policy.allows_key(credential.kind) => {
-            return Err(Error::certificate(format!(
-                "the client certificate's key is {}, which algorithms.signature ({}) doesn't allow",
-                credential.kind,
-                policy.signature_names()
-            ))
-            .at(&credential.origin)
-            .hint(format!("add \"{}\" to algorithms.signature", entry_for(credential.kind))));
+        Some(credential) => {
+            is_allowed(policy, credential, "the client certificate's key")?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.key.clone())))
         }
-        Some(credential) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.key.clone()))),
     };
     config.enable_sni = send_server_name;
     config.alpn_protocols = alpn;
@@ -372,8 +404,7 @@ fn server_config(
     provider: Arc<CryptoProvider>,
     credential: &Credential,
     client_verifier: Option<Arc<ClientVerifier>>,
-    store: Arc<dyn StoresServerSessions>,
-    sessions: &SessionLimits,
+    sessions: &Sessions,
     alpn: &[Vec<u8>],
 ) -> Result<Arc<ServerConfig>> {
     let builder = ServerConfig::builder_with_provider(provider)
@@ -386,12 +417,46 @@ fn server_config(
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(credential.key.clone())));
     config.ignore_client_order = true;
     config.alpn_protocols = alpn.to_vec();
-    config.session_storage = store;
-    if !sessions.enabled() {
-        config.send_tls13_tickets = 0;
+    // Also the sessions that are kept here stand behind the ticketer; rustls' own store is never in use.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    match sessions.ticketer() {
+        Some(ticketer) => config.ticketer = ticketer,
+        None => config.send_tls13_tickets = 0,
     }
     // 0-RTT stays off (the default of max_early_data_size): replayed requests are not ours to judge.
     Ok(Arc::new(config))
+}
+
+/// Whether one of our own certificates may be shown; `key` is what its key is called in the message.
+fn is_allowed(policy: &Policy, credential: &Credential, key: &str) -> Result<()> {
+    let Credential { kind, origin, .. } = credential;
+    let profile = policy.profile;
+    if !policy.allows_key(*kind) {
+        let names = policy.signature_names();
+        let (what, hint) = if profile.signatures().iter().any(|entry| entry.covers(*kind)) {
+            let entry = entry_for(*kind);
+            (
+                format!("algorithms.signature ({names}) doesn't allow"),
+                format!("add \"{entry}\" to algorithms.signature, or use another certificate"),
+            )
+        } else {
+            (
+                format!("the profile {profile} ({names}) doesn't allow"),
+                format!("use a certificate with a key that {profile} has, or choose another tls.profile"),
+            )
+        };
+        return Err(Error::certificate(format!("{key} is {kind}, which {what}")).at(origin).hint(hint));
+    }
+    policy.allows_own_chain(&chain_schemes(&credential.key.cert)).map_err(|scheme| {
+        let members: Vec<_> = profile.chain_signatures().iter().map(|kind| kind.name()).collect();
+        Error::certificate(format!(
+            "the chain has a certificate that is signed with {}, and the profile {profile} has {} for the whole chain",
+            scheme_name(scheme),
+            members.join(", ")
+        ))
+        .at(origin)
+        .hint(format!("have it issued by a CA whose keys {profile} has, or choose another tls.profile"))
+    })
 }
 
 /// What to write into `algorithms.signature` so that a key of this kind is allowed.

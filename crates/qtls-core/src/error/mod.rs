@@ -4,7 +4,7 @@ mod tls;
 
 use std::fmt;
 
-pub use tls::reason;
+pub use tls::{REASONS, reason};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

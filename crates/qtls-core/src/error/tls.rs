@@ -38,7 +38,34 @@ impl From<&rustls::Error> for Error {
     }
 }
 
-/// A short, stable name for why a handshake failed: the label `reason` of `qtls_handshake_failures_total`.
+/// Every name that [`reason`] gives.
+pub const REASONS: &[&str] = &[
+    "alert_received",
+    "certificate_expired",
+    "certificate_missing",
+    "certificate_not_yet_valid",
+    "certificate_refused",
+    "certificate_revoked",
+    "certificate_unknown_issuer",
+    "certificate_wrong_name",
+    "certificate_wrong_purpose",
+    "decrypt_error",
+    "identity_not_allowed",
+    "incompatible",
+    "internal",
+    "no_common_alpn",
+    "no_common_group",
+    "no_common_scheme",
+    "no_common_suite",
+    "no_common_version",
+    "not_tls",
+    "protocol_violation",
+    "revocation_stale",
+    "revocation_unknown",
+];
+
+/// A short, stable name for why a handshake failed, one of [`REASONS`]: the label `reason` of
+/// `qtls_handshake_failures_total`.
 pub fn reason(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(error) => match error {
@@ -185,6 +212,15 @@ fn time(time: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_of_reasons_is_what_the_function_gives() {
+        let source = include_str!("tls.rs");
+        let body = source.split_once("pub fn reason(").unwrap().1.split_once("\n}\n").unwrap().0;
+        let mut given: Vec<_> = body.split('"').skip(1).step_by(2).collect();
+        given.sort();
+        assert_eq!(given, REASONS);
+    }
 
     #[test]
     fn each_fault_has_its_exit_code() {

@@ -2,6 +2,11 @@
 
 mod resolve;
 mod table;
+mod trial;
 
-pub use resolve::{AlgorithmNames, GroupPreference, Mode, Policy};
-pub use table::{CipherSuite, Group, Kem, KeyAlgorithm, Named, group_name, scheme_name};
+pub use resolve::{AlgorithmNames, GroupPreference, Mode, Policy, PolicyChoice};
+pub use table::{
+    CipherSuite, Group, Kem, KeyAlgorithm, Named, Profile, SCHEMES, group_name, is_grease, known_group_name,
+    known_scheme_name, lookup, scheme_name, scheme_of_name, suite_name,
+};
+pub use trial::{Candidate, Rule, Stricter, refusals};

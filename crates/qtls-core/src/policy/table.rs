@@ -56,8 +56,11 @@ pub(super) fn unknown_name(what: &str, given: &str, known: &[&'static str], stan
     }
 }
 
-/// Finds the row for `given`, or says what is nearest.
-pub(super) fn lookup<T: Named>(given: &str) -> Result<(T, bool)> {
+/// Finds the row for `given`, and whether that is a name from before the standard; or says what is nearest.
+///
+/// # Errors
+/// There is no such row.
+pub fn lookup<T: Named>(given: &str) -> Result<(T, bool)> {
     T::find(given).ok_or_else(|| {
         let standard: Vec<_> = T::ALL.iter().map(|row| row.name()).collect();
         unknown_name(T::WHAT, given, &T::known_names().collect::<Vec<_>>(), &standard)
@@ -229,6 +232,19 @@ impl Group {
         self.classical_component().is_some()
     }
 
+    /// Whether FIPS 140-3 approves of the key exchange: P-256 and P-384 (SP 800-56A), ML-KEM (FIPS 203), and hybrids
+    /// whose first secret comes from one of these (SP 800-56C, section 2). X25519 alone is not approved.
+    ///
+    /// This is about the algorithm. Whether the module that computes it is validated is another question.
+    pub const fn is_approved(self) -> bool {
+        match self {
+            // ML-KEM's secret stands first, also in the hybrid with X25519 (RFC 10024).
+            Self::X25519MlKem768 | Self::MlKem768 | Self::MlKem1024 => true,
+            Self::SecP384r1MlKem1024 | Self::SecP256r1MlKem768 | Self::Secp384r1 | Self::Secp256r1 => true,
+            Self::X25519 => false,
+        }
+    }
+
     /// The registered hybrid of `kem` and `classical`, if there is one.
     pub fn hybrid_of(kem: Kem, classical: Self) -> Option<Self> {
         Self::ALL
@@ -240,19 +256,23 @@ impl Group {
 
 /// The name of any group that a peer may offer, in the table or not: `0x6399` where nobody has a better name.
 pub fn group_name(code_point: u16) -> String {
-    match Group::from_code_point(code_point) {
-        Some(group) => group.iana_name().to_owned(),
-        // RFC 8701: values that clients sprinkle in so that servers keep tolerating the unknown.
-        None if code_point & 0x0f0f == 0x0a0a && code_point >> 8 == code_point & 0xff => "GREASE".to_owned(),
-        None => match NamedGroup::from(code_point) {
-            NamedGroup::Unknown(_) => match code_point {
-                0x001e => "x448".to_owned(),
-                0x6399 => "X25519Kyber768Draft00".to_owned(),
-                0x639a => "SecP256r1Kyber768Draft00".to_owned(),
-                _ => format!("0x{code_point:04x}"),
-            },
-            named => named.as_str().map_or_else(|| format!("0x{code_point:04x}"), str::to_owned),
-        },
+    match known_group_name(code_point) {
+        Some(name) => name.to_owned(),
+        None if is_grease(code_point) => "GREASE".to_owned(),
+        None => format!("0x{code_point:04x}"),
+    }
+}
+
+/// The name of a group, in the table or not, if there is one.
+pub fn known_group_name(code_point: u16) -> Option<&'static str> {
+    if let Some(group) = Group::from_code_point(code_point) {
+        return Some(group.iana_name());
+    }
+    match (NamedGroup::from(code_point), code_point) {
+        (NamedGroup::Unknown(_), 0x001e) => Some("x448"),
+        (NamedGroup::Unknown(_), 0x6399) => Some("X25519Kyber768Draft00"),
+        (NamedGroup::Unknown(_), 0x639a) => Some("SecP256r1Kyber768Draft00"),
+        (named, _) => named.as_str(),
     }
 }
 
@@ -355,6 +375,16 @@ impl KeyAlgorithm {
         }
     }
 
+    /// Whether FIPS 140-3 approves of signatures by such keys: FIPS 204, and FIPS 186-5 for the others, Ed25519 among
+    /// them.
+    pub const fn is_approved(self) -> bool {
+        match self {
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => true,
+            Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521 | Self::Ed25519 => true,
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => true,
+        }
+    }
+
     /// Whether a key of this kind goes by this name. The number of an RSA entry is a minimum.
     pub fn covers(self, kind: KeyKind) -> bool {
         match (self.kind(), kind) {
@@ -380,25 +410,66 @@ impl KeyAlgorithm {
     }
 }
 
-/// The name of a signature scheme in the IANA registry: `mldsa65`, `ecdsa_secp384r1_sha384`.
-pub fn scheme_name(scheme: SignatureScheme) -> String {
-    match scheme {
-        SignatureScheme::ML_DSA_44 => "mldsa44",
-        SignatureScheme::ML_DSA_65 => "mldsa65",
-        SignatureScheme::ML_DSA_87 => "mldsa87",
-        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256",
-        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384",
-        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512",
-        SignatureScheme::ED25519 => "ed25519",
-        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256",
-        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384",
-        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512",
-        SignatureScheme::RSA_PKCS1_SHA256 => "rsa_pkcs1_sha256",
-        SignatureScheme::RSA_PKCS1_SHA384 => "rsa_pkcs1_sha384",
-        SignatureScheme::RSA_PKCS1_SHA512 => "rsa_pkcs1_sha512",
-        other => return format!("0x{:04x}", u16::from(other)),
+impl KeyAlgorithm {
+    /// Whether a CA with such a key may have signed a certificate with `scheme`. Of ECDSA, only the hash is told by a
+    /// certificate's algorithm, not the curve.
+    pub fn signs_chains_with(self, scheme: SignatureScheme) -> bool {
+        use SignatureScheme as S;
+        match self.kind() {
+            KeyKind::Rsa(_) => matches!(
+                scheme,
+                S::RSA_PKCS1_SHA256
+                    | S::RSA_PKCS1_SHA384
+                    | S::RSA_PKCS1_SHA512
+                    | S::RSA_PSS_SHA256
+                    | S::RSA_PSS_SHA384
+                    | S::RSA_PSS_SHA512
+            ),
+            KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 => {
+                matches!(scheme, S::ECDSA_NISTP256_SHA256 | S::ECDSA_NISTP384_SHA384 | S::ECDSA_NISTP521_SHA512)
+            }
+            _ => self.schemes().contains(&scheme),
+        }
     }
-    .to_owned()
+}
+
+/// Every signature scheme that has a name here, with its name in the IANA registry: those of [`KeyAlgorithm::schemes`],
+/// and those that occur inside chains only.
+pub const SCHEMES: &[(SignatureScheme, &str)] = &[
+    (SignatureScheme::ML_DSA_44, "mldsa44"),
+    (SignatureScheme::ML_DSA_65, "mldsa65"),
+    (SignatureScheme::ML_DSA_87, "mldsa87"),
+    (SignatureScheme::ECDSA_NISTP256_SHA256, "ecdsa_secp256r1_sha256"),
+    (SignatureScheme::ECDSA_NISTP384_SHA384, "ecdsa_secp384r1_sha384"),
+    (SignatureScheme::ECDSA_NISTP521_SHA512, "ecdsa_secp521r1_sha512"),
+    (SignatureScheme::ED25519, "ed25519"),
+    (SignatureScheme::RSA_PSS_SHA256, "rsa_pss_rsae_sha256"),
+    (SignatureScheme::RSA_PSS_SHA384, "rsa_pss_rsae_sha384"),
+    (SignatureScheme::RSA_PSS_SHA512, "rsa_pss_rsae_sha512"),
+    (SignatureScheme::RSA_PKCS1_SHA256, "rsa_pkcs1_sha256"),
+    (SignatureScheme::RSA_PKCS1_SHA384, "rsa_pkcs1_sha384"),
+    (SignatureScheme::RSA_PKCS1_SHA512, "rsa_pkcs1_sha512"),
+];
+
+/// The name of a signature scheme in the IANA registry, if [`SCHEMES`] has it: `mldsa65`, `ecdsa_secp384r1_sha384`.
+pub fn known_scheme_name(scheme: SignatureScheme) -> Option<&'static str> {
+    SCHEMES.iter().find(|(known, _)| *known == scheme).map(|(_, name)| *name)
+}
+
+/// The name of any signature scheme: `0x0403` where [`SCHEMES`] has none.
+pub fn scheme_name(scheme: SignatureScheme) -> String {
+    known_scheme_name(scheme).map_or_else(|| format!("0x{:04x}", u16::from(scheme)), str::to_owned)
+}
+
+/// Whether a code point of a group or a signature scheme is one of those that clients sprinkle in so that servers keep
+/// tolerating the unknown (RFC 8701). It offers nothing.
+pub const fn is_grease(code_point: u16) -> bool {
+    code_point & 0x0f0f == 0x0a0a && code_point >> 8 == code_point & 0xff
+}
+
+/// The scheme of [`SCHEMES`] with this name.
+pub fn scheme_of_name(name: &str) -> Option<SignatureScheme> {
+    SCHEMES.iter().find(|(_, known)| *known == name).map(|(scheme, _)| *scheme)
 }
 
 impl fmt::Display for KeyAlgorithm {
@@ -470,6 +541,100 @@ impl CipherSuite {
     pub fn from_code_point(code_point: u16) -> Option<Self> {
         Self::ALL.iter().copied().find(|suite| suite.code_point() == code_point)
     }
+
+    /// Whether FIPS 140-3 approves of the cipher: AES-GCM (SP 800-38D), and not ChaCha20.
+    pub const fn is_approved(self) -> bool {
+        match self {
+            Self::Aes256Gcm | Self::Aes128Gcm => true,
+            Self::ChaCha20Poly1305 => false,
+        }
+    }
+}
+
+/// The name of a cipher suite of TLS 1.3 that a peer may offer, in the table or not; `None` for suites of other versions,
+/// which mean nothing here.
+pub fn suite_name(code_point: u16) -> Option<String> {
+    match (CipherSuite::from_code_point(code_point), code_point) {
+        (Some(suite), _) => Some(suite.iana_name().to_owned()),
+        (None, 0x1304) => Some("TLS_AES_128_CCM_SHA256".to_owned()),
+        (None, 0x1305) => Some("TLS_AES_128_CCM_8_SHA256".to_owned()),
+        // RFC 9846 §B.4: the suites of TLS 1.3 begin with 0x13.
+        (None, 0x1300..=0x13ff) => Some(format!("0x{code_point:04x}")),
+        (None, _) => None,
+    }
+}
+
+/// A set of algorithms with a name (`tls.profile`): what is offered and accepted where nothing else is said, and the
+/// most that lists of names may choose from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// The whole table may be chosen from; without lists, hybrids and then classical groups.
+    #[default]
+    Default,
+    /// CNSA 2.0, as the NSA's profiles of TLS 1.3 and of certificates have it (draft-becker-cnsa2-tls-profile,
+    /// draft-jenkins-cnsa2-pkix-profile): ML-KEM-1024, ML-DSA-87 for leaves and for everything in their chains, AES-256.
+    /// Its hybrid with P-384 is in, as a transition.
+    Cnsa2,
+    /// What the table flags as approved by FIPS 140-3. The algorithms only: not a statement on the module.
+    Fips,
+    /// The whole table.
+    Compatible,
+}
+
+impl Named for Profile {
+    const WHAT: &'static str = "profile";
+    const ALL: &'static [Self] = &[Self::Default, Self::Cnsa2, Self::Fips, Self::Compatible];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Cnsa2 => "cnsa2",
+            Self::Fips => "fips",
+            Self::Compatible => "compatible",
+        }
+    }
+
+    fn aliases(self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+impl Profile {
+    /// The groups, most preferred first.
+    pub fn groups(self) -> Vec<Group> {
+        self.rows(|group: Group| group.kem() == Some(Kem::MlKem1024), Group::is_approved)
+    }
+
+    /// The kinds of key that sign a CertificateVerify, most preferred first.
+    pub fn signatures(self) -> Vec<KeyAlgorithm> {
+        self.rows(|kind| kind == KeyAlgorithm::MlDsa87, KeyAlgorithm::is_approved)
+    }
+
+    /// The kinds of key whose signatures may be in chains, ours and the peers'.
+    pub fn chain_signatures(self) -> Vec<KeyAlgorithm> {
+        // CNSA 2.0 asks the same of a CA as of a leaf.
+        self.signatures()
+    }
+
+    /// The cipher suites, most preferred first.
+    pub fn suites(self) -> Vec<CipherSuite> {
+        self.rows(|suite| suite == CipherSuite::Aes256Gcm, CipherSuite::is_approved)
+    }
+
+    fn rows<T: Named>(self, cnsa2: impl Fn(T) -> bool, approved: impl Fn(T) -> bool) -> Vec<T> {
+        let all = T::ALL.iter().copied();
+        match self {
+            Self::Default | Self::Compatible => all.collect(),
+            Self::Cnsa2 => all.filter(|row| cnsa2(*row)).collect(),
+            Self::Fips => all.filter(|row| approved(*row)).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 #[cfg(test)]
@@ -489,6 +654,7 @@ mod tests {
         assert_names_are_unambiguous::<Group>();
         assert_names_are_unambiguous::<KeyAlgorithm>();
         assert_names_are_unambiguous::<CipherSuite>();
+        assert_names_are_unambiguous::<Profile>();
     }
 
     #[test]
@@ -536,6 +702,78 @@ mod tests {
         assert_eq!(u16::from(SignatureScheme::ML_DSA_44), 0x0904);
         assert_eq!(u16::from(SignatureScheme::ML_DSA_65), 0x0905);
         assert_eq!(u16::from(SignatureScheme::ML_DSA_87), 0x0906);
+    }
+
+    #[test]
+    fn every_scheme_that_signs_here_has_a_name() {
+        for scheme in KeyAlgorithm::ALL.iter().flat_map(|algorithm| algorithm.schemes()) {
+            assert!(known_scheme_name(*scheme).is_some(), "{scheme:?}");
+        }
+        assert_eq!(scheme_name(SignatureScheme::from(0x0807)), "ed25519");
+        assert_eq!(scheme_name(SignatureScheme::from(0x0808)), "0x0808");
+    }
+
+    #[test]
+    fn grease_is_sixteen_values_of_two_equal_bytes() {
+        let grease: Vec<_> = (0..=u16::MAX).filter(|code_point| is_grease(*code_point)).collect();
+        assert_eq!((grease.len(), grease[0], grease[15]), (16, 0x0a0a, 0xfafa));
+        assert!(!is_grease(0x0a1a));
+    }
+
+    #[test]
+    fn each_profile_is_these_algorithms() {
+        use CipherSuite::*;
+        use Group::*;
+        use KeyAlgorithm::*;
+        for whole in [Profile::Default, Profile::Compatible] {
+            assert_eq!(whole.groups(), Group::ALL);
+            assert_eq!(whole.signatures(), KeyAlgorithm::ALL);
+            assert_eq!(whole.chain_signatures(), KeyAlgorithm::ALL);
+            assert_eq!(whole.suites(), CipherSuite::ALL);
+        }
+        assert_eq!(Profile::Cnsa2.groups(), [SecP384r1MlKem1024, MlKem1024]);
+        assert_eq!(Profile::Cnsa2.signatures(), [MlDsa87]);
+        assert_eq!(Profile::Cnsa2.chain_signatures(), [MlDsa87]);
+        assert_eq!(Profile::Cnsa2.suites(), [Aes256Gcm]);
+        assert_eq!(
+            Profile::Fips.groups(),
+            [X25519MlKem768, SecP384r1MlKem1024, SecP256r1MlKem768, MlKem768, MlKem1024, Secp384r1, Secp256r1]
+        );
+        assert_eq!(Profile::Fips.signatures(), KeyAlgorithm::ALL, "Ed25519 is approved since FIPS 186-5");
+        assert_eq!(Profile::Fips.chain_signatures(), KeyAlgorithm::ALL);
+        assert_eq!(Profile::Fips.suites(), [Aes256Gcm, Aes128Gcm]);
+    }
+
+    /// SP 800-56C: the component whose secret stands first decides. Which one that is, the layouts of RFC 10024 say.
+    #[test]
+    fn a_hybrid_is_approved_where_its_first_component_is() {
+        for group in Group::ALL.iter().copied().filter(|group| group.is_hybrid()) {
+            let first = match group {
+                Group::X25519MlKem768 => Group::MlKem768,
+                hybrid => hybrid.classical_component().unwrap(),
+            };
+            assert_eq!(group.is_approved(), first.is_approved(), "{}", group.iana_name());
+        }
+    }
+
+    #[test]
+    fn a_scheme_is_found_by_its_name() {
+        for name in
+            ["mldsa44", "mldsa87", "ecdsa_secp521r1_sha512", "ed25519", "rsa_pss_rsae_sha256", "rsa_pkcs1_sha384"]
+        {
+            assert_eq!(scheme_name(scheme_of_name(name).unwrap()), name);
+        }
+        assert_eq!(scheme_of_name("ed448"), None);
+        assert_eq!(scheme_of_name("0x0403"), None);
+    }
+
+    #[test]
+    fn offered_suites_of_tls_1_3_have_names() {
+        assert_eq!(suite_name(0x1302).as_deref(), Some("TLS_AES_256_GCM_SHA384"));
+        assert_eq!(suite_name(0x1304).as_deref(), Some("TLS_AES_128_CCM_SHA256"));
+        assert_eq!(suite_name(0x1306).as_deref(), Some("0x1306"));
+        assert_eq!(suite_name(0xc02b), None, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+        assert_eq!(suite_name(0x3a3a), None, "GREASE");
     }
 
     #[test]

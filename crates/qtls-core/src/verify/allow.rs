@@ -217,17 +217,18 @@ fn relative_names(name: &Name) -> Vec<Vec<(ObjectIdentifier, Value)>> {
 
 /// The text of any type of string, so that PrintableString and UTF8String of the same characters are the same name.
 fn value(attribute: &AttributeTypeAndValue) -> Option<Value> {
+    text(attribute).map(Value::Text).or_else(|| attribute.value.to_der().ok().map(Value::Der))
+}
+
+/// The text of an attribute, if it is one.
+pub(super) fn text(attribute: &AttributeTypeAndValue) -> Option<String> {
     let any = &attribute.value;
-    let text = match any.tag() {
+    match any.tag() {
         Tag::PrintableString => PrintableStringRef::try_from(any).ok().map(|text| text.as_str().to_owned()),
         Tag::Utf8String => Utf8StringRef::try_from(any).ok().map(|text| text.as_str().to_owned()),
         Tag::Ia5String => Ia5StringRef::try_from(any).ok().map(|text| text.as_str().to_owned()),
         Tag::TeletexString => TeletexStringRef::try_from(any).ok().map(|text| text.as_str().to_owned()),
         _ => None,
-    };
-    match text {
-        Some(text) => Some(Value::Text(text)),
-        None => any.to_der().ok().map(Value::Der),
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::SystemTime;
 use aws_lc_rs::digest;
 use base64ct::{Base64, Encoding};
 use x509_cert::Certificate;
+use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::name::Name;
+use x509_cert::name::{Name, RelativeDistinguishedName};
 
+use super::allow;
 use crate::{Error, Result};
 
 /// The SHA-256 of a DER `SubjectPublicKeyInfo`: a key's name, which survives the renewal of its certificate.
@@ -132,6 +134,12 @@ impl Identity {
         }
         Ok(identity)
     }
+
+    /// The first common name of the subject.
+    pub fn common_name(&self) -> Option<String> {
+        let mut attributes = self.name.iter_rdn().flat_map(RelativeDistinguishedName::iter);
+        attributes.find(|attribute| attribute.oid == COMMON_NAME).and_then(allow::text)
+    }
 }
 
 impl fmt::Display for Identity {
@@ -164,6 +172,9 @@ impl fmt::Display for Identity {
 pub(crate) fn ip_address(octets: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(octets).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
+
+/// RFC 5280, appendix A.1.
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 fn hex(f: &mut fmt::Formatter<'_>, octets: &[u8]) -> fmt::Result {
     octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
@@ -219,6 +230,7 @@ mod tests {
             "CN=일꾼, DNS a.example, IP 192.0.2.1, IP 2020:2020:2020:2020:2020:2020:2020:2020, \
              URI spiffe://example/a, email who@example.org"
         );
+        assert_eq!(identity.common_name().as_deref(), Some("일꾼"));
         assert!(Identity::of(&leaf[1..]).is_err());
     }
 

@@ -6,6 +6,7 @@
 
 mod allow;
 mod identity;
+mod opinion;
 mod path;
 mod peers;
 mod revocation;
@@ -17,6 +18,7 @@ use rustls::SignatureScheme;
 pub use allow::{AllowList, AllowRule, Matched, Refused, Subject};
 pub(crate) use identity::ip_address;
 pub use identity::{Identity, SpkiHash};
+pub use opinion::{SecondOpinion, Shown};
 pub use path::{BuiltPath, PathError, TrustAnchors};
 pub use peers::{ClientVerifier, DangerousNoVerifier, ServerVerifier};
 pub use revocation::{Crl, Revocation, RevocationMode};

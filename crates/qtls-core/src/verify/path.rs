@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, Der, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use rustls::server::danger::ClientCertVerified;
 use rustls::{CertificateError, DistinguishedName, OtherError, RootCertStore};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, VerifiedPath};
@@ -14,6 +14,7 @@ use x509_cert::der::{Class, Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use x509_cert::name::Name;
 
 use super::identity::SpkiHash;
+use super::opinion::{SecondOpinion, Shown};
 use super::revocation::{Revocation, RevocationMode};
 use crate::credentials::{KeyKind, Purpose, key_kind};
 use crate::error::{Error, Result};
@@ -28,6 +29,7 @@ pub struct TrustAnchors {
     algorithms: Vec<&'static dyn SignatureVerificationAlgorithm>,
     revocation: Option<Arc<Revocation>>,
     pins: Arc<[SpkiHash]>,
+    opinion: Option<Arc<dyn SecondOpinion>>,
 }
 
 impl TrustAnchors {
@@ -51,8 +53,14 @@ impl TrustAnchors {
             return Err(Error::certificate("there is no trust anchor")
                 .hint("put at least one CA certificate in PEM form into the bundle"));
         }
+        Ok(Self { roots: Arc::new(store), depth, ..Self::none(policy) })
+    }
+
+    /// Trusts nobody: every chain is refused, but by a [second opinion](Self::with_opinion) that lets it in.
+    pub fn none(policy: Arc<Policy>) -> Self {
         let algorithms = chain_algorithms(&policy.chain_signatures);
-        Ok(Self { roots: Arc::new(store), depth, policy, algorithms, revocation: None, pins: Arc::default() })
+        let roots = Arc::new(RootCertStore::empty());
+        Self { roots, depth: None, policy, algorithms, revocation: None, pins: Arc::default(), opinion: None }
     }
 
     /// Checks every certificate of a chain, but not the anchor, against CRLs.
@@ -75,9 +83,73 @@ impl TrustAnchors {
         self
     }
 
+    /// Asks `opinion` about every peer, after everything else. What a client's sessions are bound to doesn't show whom
+    /// that is: they must not be shared between anchors with different ones.
+    #[must_use]
+    pub fn with_opinion(mut self, opinion: Arc<dyn SecondOpinion>) -> Self {
+        self.opinion = Some(opinion);
+        self
+    }
+
+    /// The last word on a peer.
+    pub(super) fn concluded(
+        &self,
+        verdict: Result<(), rustls::Error>,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: Option<&ServerName<'_>>,
+    ) -> Result<(), rustls::Error> {
+        match &self.opinion {
+            None => verdict,
+            Some(opinion) => opinion.judge(&Shown { leaf, intermediates, server_name }, verdict),
+        }
+    }
+
+    /// The same anchors under another policy, and without revocation, pins and second opinion: to try that policy on
+    /// chains that have passed already.
+    pub(super) fn under(&self, policy: Arc<Policy>) -> Self {
+        let algorithms = chain_algorithms(&policy.chain_signatures);
+        Self { policy, algorithms, revocation: None, pins: Arc::default(), opinion: None, ..self.clone() }
+    }
+
+    /// Whether a chain may lead to any of the anchors: to one whose key may sign in chains.
+    pub(super) fn is_reachable(&self) -> bool {
+        let kind = |anchor| anchor_spki(anchor).ok().and_then(|spki| key_kind(&spki).ok());
+        self.roots.roots.iter().filter_map(kind).any(|kind| self.policy.allows_chain_key(kind))
+    }
+
     /// The policy that peers are held to.
-    pub(super) fn policy(&self) -> &Policy {
+    pub(crate) fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// How many intermediates a chain may have.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        self.depth
+    }
+
+    /// The pins, as octets.
+    pub(crate) fn pins(&self) -> impl ExactSizeIterator<Item = &[u8; 32]> {
+        self.pins.iter().map(SpkiHash::as_bytes)
+    }
+
+    /// The CRLs, and what happens where they say nothing.
+    pub(crate) fn revocation(&self) -> Option<&Revocation> {
+        self.revocation.as_deref()
+    }
+
+    /// Each anchor as what a chain is judged by (subject, key, name constraints), in one piece.
+    pub(crate) fn identities(&self) -> Vec<Vec<u8>> {
+        let identity = |anchor: &TrustAnchor<'static>| {
+            let TrustAnchor { subject, subject_public_key_info, name_constraints } = anchor;
+            let parts = [Some(subject), Some(subject_public_key_info), name_constraints.as_ref()];
+            let part = |part: Option<&Der<'static>>| match part {
+                None => vec![0],
+                Some(part) => [&[1][..], &(part.len() as u64).to_be_bytes(), part].concat(),
+            };
+            parts.map(part).concat()
+        };
+        self.roots.roots.iter().map(identity).collect()
     }
 
     /// The subjects of the anchors, which a server hints to its clients.

@@ -41,6 +41,19 @@ impl ClientVerifier {
         Arc::new(Self { anchors, subjects, mandatory, allow })
     }
 
+    /// As this one, but for `policy`, and without what is not about it: revocation and the list of allowed clients. To
+    /// try that policy on chains that this one has let in.
+    #[must_use]
+    pub fn under(&self, policy: Arc<Policy>) -> Self {
+        let Self { anchors, subjects, mandatory, .. } = self;
+        Self { anchors: anchors.under(policy), subjects: subjects.clone(), mandatory: *mandatory, allow: None }
+    }
+
+    /// Whether any client could get in: a certificate is not required, or a chain may lead to some anchor.
+    pub fn lets_anyone_in(&self) -> bool {
+        !self.mandatory || self.anchors.is_reachable()
+    }
+
     /// Verifies a stored chain, leaf first, as if it were shown now: for sessions that are to be resumed, in which the
     /// client shows nothing.
     ///
@@ -54,19 +67,41 @@ impl ClientVerifier {
         }
     }
 
+    /// What a session is bound to, of all that clients are judged by.
+    pub(crate) fn trust(&self) -> Trust<'_> {
+        // Revocation, pins and the list of allowed clients are missing: they are asked again at each resumption.
+        let Self { anchors, subjects: _, mandatory, allow: _ } = self;
+        Trust { mandatory: *mandatory, depth: anchors.depth(), policy: anchors.policy(), anchors: anchors.identities() }
+    }
+
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        self.anchors.verify(leaf, intermediates, now, KeyUsage::client_auth())?;
-        let Some(allow) = &self.allow else { return Ok(()) };
-        allow.permits(leaf).map(|_| ()).map_err(|refused| {
-            REFUSED.set(Some(refused));
-            CertificateError::ApplicationVerificationFailure.into()
-        })
+        let valid = self.anchors.verify(leaf, intermediates, now, KeyUsage::client_auth());
+        let verdict = valid.and_then(|()| match &self.allow {
+            None => Ok(()),
+            Some(allow) => allow.permits(leaf).map(|_| ()).map_err(|refused| {
+                REFUSED.set(Some(refused));
+                CertificateError::ApplicationVerificationFailure.into()
+            }),
+        });
+        self.anchors.concluded(verdict, leaf, intermediates, None)
     }
+}
+
+/// Whom a server trusts, and how far.
+pub(crate) struct Trust<'a> {
+    /// Whether a client must show a certificate.
+    pub(crate) mandatory: bool,
+    /// How many intermediates a chain may have.
+    pub(crate) depth: Option<usize>,
+    /// What chains and signatures are held to.
+    pub(crate) policy: &'a Policy,
+    /// The anchors, in any order.
+    pub(crate) anchors: Vec<Vec<u8>>,
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -133,8 +168,9 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.anchors.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        let valid = self.anchors.verify(end_entity, intermediates, now, KeyUsage::server_auth());
+        let verdict = valid.and_then(|()| verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name));
+        self.anchors.concluded(verdict, end_entity, intermediates, Some(server_name))?;
         Ok(ServerCertVerified::assertion())
     }
 

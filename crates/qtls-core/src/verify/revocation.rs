@@ -167,6 +167,11 @@ impl Revocation {
         &self.crls
     }
 
+    /// The CRLs as they are encoded.
+    pub(crate) fn ders(&self) -> Vec<&[u8]> {
+        self.crls.iter().map(|crl| crl.der.as_slice()).collect()
+    }
+
     /// The CRLs that are about certificates of a chain.
     ///
     /// webpki goes by the issuer's name alone. Two CAs may share one name (the ECDSA and the ML-DSA half of a pair, or

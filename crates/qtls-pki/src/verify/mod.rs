@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use der::Decode;
 use qtls_core::credentials::{Purpose, date};
 use qtls_core::error::reason;
-use qtls_core::policy::{AlgorithmNames, GroupPreference, Mode, Policy};
+use qtls_core::policy::Policy;
 use qtls_core::verify::{Crl, Revocation, RevocationMode, TrustAnchors};
 use qtls_core::{Error, Fault, Result};
 use rustls::client::verify_server_name;
@@ -81,7 +81,7 @@ pub struct Failure {
 
 /// Answers. Only what can't be asked is an error: no anchor, a list that can't be read or is nobody's here.
 pub fn verify(question: &Question<'_>) -> Result<Verdict> {
-    let policy = Policy::resolve(Mode::new(true, false), GroupPreference::default(), &AlgorithmNames::default())?;
+    let policy = Policy::default();
     let mut anchors = TrustAnchors::new(question.anchors.iter().cloned(), question.depth, Arc::new(policy))?;
     let parsed = Parsed::new(question)?;
     if !question.lists.is_empty() {
