@@ -3,139 +3,396 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
-use qtls_core::client_hello::Offer;
+use qtls_core::client_hello::{Alpn, Offer};
 use qtls_core::{Error, Fault};
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Level, warn};
 
 use crate::handshake::{self, Established, Failure};
-use crate::http::{self, Observer};
+use crate::http;
+use crate::limits::{Gate, Life, Refused, Visit};
+use crate::observe::access::{self, Offered};
+use crate::observe::{audit, repeats};
+use crate::proxy_protocol::tlv::TooLong;
+use crate::proxy_protocol::{self, Arrival, Told, UniqueId, Version};
 use crate::relay;
+use crate::report::Trial;
 use crate::shutdown::Shutdown;
+use crate::socket::Socket;
+use crate::starttls::postgres::CancelRequest;
+use crate::starttls::{self, Beginning, Opened, cancel, session};
 use crate::stream::{TlsStream, Traffic};
-use crate::upstream::Upstream;
+use crate::upstream::{ConnectError, ConnectErrorKind, Connected, Leg, Peer, ServerId, Upstream};
 use crate::worker::{Service, Shared};
 
-/// Serves one connection.
-pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, shared: Rc<Shared>, mut shutdown: Shutdown) {
+/// Serves one connection. Without a `visit`, its limits are asked when it is known whose connection it is.
+pub(crate) async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    visit: Option<Visit>,
+    shared: Rc<Shared>,
+    mut shutdown: Shutdown,
+) {
     let accepted = Instant::now();
-    let common = &shared.common;
+    let (common, live) = (&shared.common, &shared.live);
     let _open = common.metrics.connection();
     // Answers are written whole: waiting for more would only delay them.
     let _ = socket.set_nodelay(true);
     let local = socket.local_addr().unwrap_or(common.address);
-    let deadline = common.limits.handshake_timeout;
-    let reached = Cell::new(0);
-    let decide = |offer: &Offer| common.hosts.decide(offer, Some(client.ip()), &reached);
-    let handshake = async {
-        // A silent connection takes no more than its socket and a timer. What comes after is in boxes, each of which is
-        // gone when its part is over. A socket that failed is told by the first read.
-        let _ = socket.readable().await;
-        Box::pin(handshake::accept(socket, decide, &common.signing)).await
+    let limits = &live.config.limits;
+    let until = accepted + limits.handshake_timeout;
+    let mut arrival = Arrival::new(peer, local);
+    if shared.expects_header(peer.ip()) {
+        let read = tokio::select! {
+            biased;
+            read = timeout_at(until, Box::pin(arrival.read_header(&socket))) => read,
+            () = shutdown.closing() => return,
+        };
+        match read.unwrap_or(Err(proxy_protocol::Refusal::Late(limits.handshake_timeout))) {
+            Ok(true) => {}
+            Ok(false) => return common.metrics.silent_connection(),
+            Err(refusal) => {
+                let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+                return refuse(&shared, &arrival, None, None, Failure::ProxyHeader(refusal), accepted.elapsed());
+            }
+        }
+    }
+    let client = arrival.client;
+    // Also where the one that it has is for the load balancer, by the configuration before.
+    let mut visit = match visit.filter(|_| arrival.peer.is_none()) {
+        Some(visit) => visit,
+        None => match common.gate.visit(client.ip()) {
+            Ok(visit) => visit,
+            Err(refused) => return refused.reset(socket),
+        },
     };
-    let outcome = tokio::select! {
+    if visit.waits() {
+        let admitted = tokio::select! {
+            biased;
+            admitted = Box::pin(visit.admitted(&common.gate, client.ip(), until)) => admitted,
+            () = shutdown.closing() => return,
+        };
+        if let Err(refused) = admitted {
+            return refused.reset(socket);
+        }
+    }
+    let received = std::mem::take(&mut arrival.received);
+    let begun = tokio::select! {
         biased;
-        outcome = timeout(deadline, handshake) => outcome.unwrap_or(Err(Failure::Timeout(deadline))),
+        begun = timeout_at(until, begin(&socket, !received.is_empty(), &common.gate, until)) => begun,
         () = shutdown.closing() => return,
     };
-    let Established { stream, facts } = match outcome {
-        Ok(established) => established,
-        Err(failure) => return refuse(&shared, client, failure),
+    let reached = Cell::new(0);
+    let (tried, offered) = (Cell::new(None), Cell::new(None));
+    let (shown, began) = (Cell::new(None), Cell::new(None));
+    let alpn = Cell::new(Alpn::default());
+    let outcome = match begun {
+        Ok(Ok(())) => {
+            let decide = |offer: &Offer| {
+                common.metrics.offer(offer);
+                offered.set(Some(Offered::new(offer)));
+                if !live.hosts.names().is_empty() {
+                    alpn.set(offer.alpn.clone());
+                }
+                let decision = live.hosts.decide(offer, Some(client.ip()), &reached);
+                tried.set(Trial::of(live.hosts.host(reached.get()), offer, client.ip()));
+                shown.set(Some(decision.credential));
+                decision
+            };
+            let handshake = Box::pin(async {
+                let socket = Socket::from(socket);
+                let (socket, received) = match live.config.server.starttls {
+                    None => (socket, received),
+                    Some(protocol) => match Box::pin(starttls::open(socket, received, protocol)).await? {
+                        Opened::Cancel { socket, request } => return Ok(Begun::Cancel(socket, request)),
+                        Opened::Tls { socket, received, beginning } => {
+                            common.metrics.starttls(beginning);
+                            began.set(Some(beginning));
+                            (socket, received)
+                        }
+                    },
+                };
+                let outcome = handshake::accept(socket, received, decide, &common.signing).await;
+                starttls::conclude(began.get(), outcome).await.map(Begun::Handshake)
+            });
+            tokio::select! {
+                biased;
+                outcome = timeout_at(until, handshake) => outcome.map_err(drop),
+                () = shutdown.closing() => Ok(Err(Failure::Stopped)),
+            }
+        }
+        Ok(Err(refused)) => return refused.reset(socket),
+        Err(_) => Err(()),
     };
-    common.metrics.handshake(&facts, accepted.elapsed());
-    debug!(
-        client = %client,
-        group = facts.group_name(),
-        scheme = facts.scheme_name(),
-        suite = facts.suite_name(),
-        resumed = facts.resumed,
-        hrr = facts.hello_retry_request,
-        certificate = facts.certificate.as_deref().unwrap_or("none"),
-        certificate_reason = facts.reason.as_deref().unwrap_or("none"),
-        server_name = facts.server_name.as_deref().unwrap_or("none"),
-        alpn = facts.alpn_name().as_deref().unwrap_or("none"),
-        client_certificate = !facts.peer_chain.is_empty(),
-        "handshake complete"
-    );
-    let name = common.names.label(facts.server_name.as_deref());
-    let post_quantum = facts.post_quantum();
-    let (reason, traffic) = match &shared.services[reached.get()] {
-        Service::Tcp(upstream) => Box::pin(relay_to(upstream, stream, &shared, &mut shutdown)).await,
+    let outcome = outcome.unwrap_or(Err(Failure::Timeout(limits.handshake_timeout)));
+    let offered = offered.take();
+    let starttls = live.config.server.starttls.map(|protocol| began.get().map_or(protocol.name(), Beginning::name));
+    let Established { stream, facts } = match outcome {
+        Ok(Begun::Handshake(established)) => established,
+        Ok(Begun::Cancel(socket, request)) => {
+            let passing = cancel::pass_on(&request, false, client, &common.sessions, &common.metrics);
+            tokio::select! {
+                biased;
+                // Closing the socket tells the client that the server has looked at it.
+                _ = Box::pin(passing) => {}
+                () = shutdown.closing() => {}
+            }
+            return drop(socket);
+        }
+        Err(failure) => return refuse(&shared, &arrival, starttls, offered.as_ref(), failure, accepted.elapsed()),
+    };
+    let handshake = accepted.elapsed();
+    shared.metrics.handshake(&facts, client.ip(), handshake);
+    if let Some(trial) = tried.take() {
+        trial.conclude(live.hosts.host(reached.get()), &facts, client, &common.metrics);
+    }
+    // Kept only where somebody will read it.
+    let offered = offered.filter(|_| access::is_on());
+    let facts = Rc::new(facts);
+    let life = Life::of(limits.connection_timeout, live.config.server.drain_timeout, accepted);
+    let name = live.names.label(facts.server_name.as_deref());
+    let stream = stream.counted(shared.metrics.tally(facts.post_quantum(), name));
+    let End { reason, limit, traffic, upstream, leg, requests } = match &shared.services[reached.get()] {
+        Service::Tcp(upstream) => {
+            if arrival.unique_id.is_none() && upstream.proxy_protocol() == Some(Version::V2) {
+                arrival.unique_id = UniqueId::fresh().ok();
+            }
+            let told = Told {
+                arrival: &arrival,
+                facts: &facts,
+                certificate: shown.get(),
+                client_cert: upstream.wants_client_cert(),
+            };
+            match upstream.proxy_protocol().map_or(Ok(Vec::new()), |version| told.header(version)) {
+                Err(too_long) => not_passed_on(upstream, stream, &too_long).await,
+                Ok(header) if began.get().is_some() => {
+                    let session =
+                        session::serve(upstream, stream, client, &header, until, life, &shared, &mut shutdown);
+                    Box::pin(session).await
+                }
+                Ok(header) => Box::pin(relay_to(upstream, stream, client, &header, life, &shared, &mut shutdown)).await,
+            }
+        }
         Service::Http(service) => {
             let traffic = stream.traffic();
             let connection = http::Connection {
-                facts: Rc::new(facts),
+                facts: facts.clone(),
                 client,
-                local,
-                names: common.hosts.names().clone(),
+                local: arrival.local,
+                names: live.hosts.names().clone(),
                 host: reached.get(),
+                alpn: alpn.take(),
+                life,
             };
             let end = Box::pin(http::serve(stream.lingering(), connection, service.clone(), shutdown)).await;
-            (end.reason(), traffic.get())
+            let (reason, limit, traffic) = (end.reason(), end.limit(), traffic.get());
+            let http::End { upstream, leg, requests, .. } = end;
+            End { reason, limit, traffic, upstream, leg, requests: Some(requests) }
         }
     };
-    common.metrics.traffic(traffic, post_quantum, name);
-    debug!(
-        client = %client,
-        received = traffic.received,
-        sent = traffic.sent,
-        milliseconds = accepted.elapsed().as_millis(),
-        reason,
-        "connection ended"
-    );
+    if let Some(limit) = limit {
+        common.metrics.limit_hit(limit);
+    }
+    if let Some(offered) = &offered {
+        let (facts, duration) = (&*facts, accepted.elapsed());
+        let Arrival { peer, unique_id, .. } = &arrival;
+        let (peer, unique_id) = (*peer, unique_id.as_ref());
+        let ended = access::Ended {
+            client,
+            peer,
+            unique_id,
+            facts,
+            offered,
+            starttls,
+            upstream,
+            leg,
+            requests,
+            traffic,
+            handshake,
+            duration,
+            reason,
+        };
+        ended.log();
+    }
+}
+
+/// What a client came for.
+#[expect(clippy::large_enum_variant, reason = "it is handed on once and never kept: a box would only cost")]
+enum Begun {
+    Handshake(Established),
+    /// To cancel a query, without TLS.
+    Cancel(Socket, CancelRequest),
+}
+
+/// How a connection ended whose handshake was completed.
+pub(crate) struct End {
+    pub(crate) reason: &'static str,
+    /// The limit that ended it.
+    pub(crate) limit: Option<&'static str>,
+    pub(crate) traffic: Traffic,
+    /// The server behind that it was passed on to.
+    pub(crate) upstream: Option<Peer>,
+    /// What was negotiated with it, over TLS.
+    pub(crate) leg: Option<Leg>,
+    /// In HTTP mode.
+    pub(crate) requests: Option<u64>,
+}
+
+/// Waits until there is a handshake to be done and it may begin. A silent connection takes no more than its socket and a
+/// timer; what comes after this is in boxes, each of which is gone when its part is over.
+async fn begin(socket: &TcpStream, has_begun: bool, gate: &Gate, until: Instant) -> Result<(), Refused> {
+    if !has_begun {
+        // A socket that failed is told by the first read.
+        let _ = socket.readable().await;
+    }
+    if !gate.has_turns() {
+        return Ok(());
+    }
+    // Who has nothing to say, as a TCP probe, takes nobody's turn.
+    if !has_begun && matches!(socket.peek(&mut [0]).await, Ok(0) | Err(_)) {
+        return Ok(());
+    }
+    Box::pin(gate.turn(until)).await
 }
 
 async fn relay_to(
     upstream: &Upstream,
     stream: TlsStream,
+    client: SocketAddr,
+    header: &[u8],
+    life: Option<Life>,
     shared: &Shared,
     shutdown: &mut Shutdown,
-) -> (&'static str, Traffic) {
-    let common = &shared.common;
-    match upstream.connect().await {
-        Ok(server) => {
-            let idle = common.limits.idle_timeout.min(upstream.idle_timeout());
-            let (end, traffic) = relay::relay(stream, server, idle, shutdown).await;
-            (end.reason(), traffic)
+) -> End {
+    // As in HTTP mode, connecting is a part of it.
+    let span = Span::begin(upstream, life);
+    match upstream.connect(client.ip(), header).await {
+        Ok(Connected { link, server, busy: _busy }) => {
+            upstream.requested(server);
+            let _open = upstream.opened(server);
+            let (peer, leg) = (upstream.peer(server, &link), link.leg());
+            let idle = shared.live.config.limits.idle_timeout.min(upstream.idle_timeout());
+            let (end, traffic) = relay::relay(stream, link, idle, span.life, shutdown).await;
+            let (reason, limit) = span.conclude(upstream, server, &end);
+            End { reason, limit, traffic, upstream: peer, leg, requests: None }
         }
         // It is in the log already, with all others of this second.
-        Err(error) => {
-            common.metrics.upstream_error(error.reason());
-            let traffic = stream.traffic();
-            stream.close().await;
-            ("upstream_unreachable", traffic.get())
-        }
+        Err(error) => given_up(stream, unreached(&error)).await,
     }
 }
 
-fn refuse(shared: &Shared, client: SocketAddr, failure: Failure) {
+/// Why a connection ends that no server took.
+pub(crate) fn unreached(error: &ConnectError) -> &'static str {
+    match error.kind() {
+        ConnectErrorKind::Loop(_) => "upstream_loop",
+        ConnectErrorKind::NoneUp(_) => "upstream_down",
+        _ => "upstream_unreachable",
+    }
+}
+
+/// A connection whose PROXY header can't be written.
+async fn not_passed_on(upstream: &Upstream, stream: TlsStream, why: &TooLong) -> End {
+    const WHAT: &str = "the connection is not passed on";
+    if repeats::admit(WHAT, upstream.to_string()) {
+        warn!(upstream = %upstream, "{WHAT}: {why}; its client's certificate is in it by upstream.client_cert");
+    }
+    given_up(stream, "proxy_header_too_long").await
+}
+
+async fn given_up(stream: TlsStream, reason: &'static str) -> End {
+    let traffic = stream.traffic();
+    stream.close().await;
+    End { reason, limit: None, traffic: traffic.get(), upstream: None, leg: None, requests: None }
+}
+
+/// How long a connection in TCP mode may go on: as long as any, or as long as its upstream allows, whichever ends first.
+pub(crate) struct Span {
+    pub(crate) life: Option<Life>,
+    /// Whether it is the upstream's.
+    total: bool,
+}
+
+impl Span {
+    pub(crate) fn begin(upstream: &Upstream, life: Option<Life>) -> Self {
+        let total = upstream.total_timeout().map(|total| Instant::now() + total);
+        match total.filter(|total| life.is_none_or(|life| *total < life.end)) {
+            Some(end) => Self { life: Some(Life { end, grace: Duration::ZERO }), total: true },
+            None => Self { life, total: false },
+        }
+    }
+
+    /// Counts what a server failed whose connection was relayed. The reason for which it ended, and the limit of the
+    /// configuration that ended it.
+    pub(crate) fn conclude(
+        &self,
+        upstream: &Upstream,
+        server: ServerId,
+        end: &relay::End,
+    ) -> (&'static str, Option<&'static str>) {
+        /// Also the reason in metrics.
+        const TOTAL: &str = "total_timeout";
+        match end {
+            relay::End::Expired if self.total => {
+                upstream.count_error(server, TOTAL);
+                return (TOTAL, None);
+            }
+            relay::End::Upstream(_) => upstream.count_error(server, "broke_off"),
+            relay::End::UpstreamTruncated => upstream.count_error(server, "truncated"),
+            // It may be the answer to the handshake: a server refuses a client's certificate when that is over.
+            relay::End::UpstreamTls(error) => upstream.failed_tls(server, error, "a connection"),
+            _ => {}
+        }
+        (end.reason(), end.limit())
+    }
+}
+
+fn refuse(
+    shared: &Shared,
+    arrival: &Arrival,
+    starttls: Option<&'static str>,
+    offered: Option<&Offered>,
+    failure: Failure,
+    duration: Duration,
+) {
+    let Arrival { client, peer, .. } = *arrival;
     let metrics = &shared.common.metrics;
-    if matches!(failure, Failure::Silent) {
-        metrics.silent_connection();
-        return;
-    }
     let reason = failure.reason();
-    metrics.handshake_failure(reason);
-    let hello = match &failure {
-        Failure::Tls { offer, .. } => offer.as_deref(),
-        _ => None,
-    };
-    let server_name = hello.and_then(|offer| offer.server_name.clone()).unwrap_or_else(|| "none".to_owned());
-    let error = Error::from(failure);
-    match error.fault() {
-        // Ours to mend.
-        Fault::Internal => {
-            tracing::error!(client = %client, reason, server_name, "handshake failed: {}", error.message());
+    let smuggled = matches!(failure, Failure::Starttls(starttls::Refusal::Smuggled(_)));
+    match failure {
+        Failure::Silent => return metrics.silent_connection(),
+        // Nothing came of it, and nobody is to blame.
+        Failure::Stopped if offered.is_none() => return,
+        Failure::Stopped => {}
+        Failure::Timeout(_) => {
+            metrics.handshake_failure(reason);
+            metrics.limit_hit("handshake_timeout");
         }
-        Fault::Policy | Fault::Verification => {
-            warn!(client = %client, reason, server_name, "handshake refused: {}", error.message());
+        Failure::ProxyHeader(refusal) => {
+            metrics.handshake_failure(reason);
+            metrics.proxy_header_refused(refusal.reason());
+            if let proxy_protocol::Refusal::Late(_) = refusal {
+                metrics.limit_hit("handshake_timeout");
+            }
         }
-        Fault::Connection if reason == "closed" => {
-            debug!(client = %client, reason, "handshake not completed: {}", error.message());
-        }
-        _ => info!(client = %client, reason, server_name, "handshake not completed: {}", error.message()),
+        _ => metrics.handshake_failure(reason),
     }
+    let error = Error::from(failure);
+    let message = error.message();
+    let (level, what) = match error.fault() {
+        // Ours to mend.
+        Fault::Internal => (Level::ERROR, "handshake failed"),
+        fault if smuggled || matches!(fault, Fault::Policy | Fault::Verification) => {
+            audit::refused(client, offered.and_then(Offered::server_name), reason, message);
+            (Level::WARN, "handshake refused")
+        }
+        // The load balancer and this server have to agree, and somebody who is neither may be at work.
+        _ if reason == "proxy_header" => (Level::WARN, "PROXY header refused"),
+        Fault::Connection if reason == "closed" => (Level::DEBUG, "handshake not completed"),
+        _ => (Level::INFO, "handshake not completed"),
+    };
+    access::Failed { client, peer, starttls, offered, what, level, reason, message, duration }.log();
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use qtls_core::client_hello::Offer;
-use qtls_core::policy::{Group, scheme_name};
+use qtls_core::policy::{Group, scheme_name, suite_name};
 use qtls_core::{Error, Result};
 use rustls::server::Acceptor;
 use serde::Serialize;
@@ -18,12 +18,16 @@ pub struct Explanation {
     pub server_name: Option<String>,
     /// The virtual host that this is, by the index in the configuration; `None` is the server at the top.
     pub virtual_host: Option<usize>,
+    /// The profile of its policy.
+    pub profile: String,
     /// The groups that the client offers, by name.
     pub offered_groups: Vec<String>,
     /// The groups that it sends key shares for.
     pub shared_groups: Vec<String>,
     /// The signature schemes that it offers.
     pub offered_schemes: Vec<String>,
+    /// The cipher suites of TLS 1.3 that it offers.
+    pub offered_suites: Vec<String>,
     /// The group it would get; `None` is a refusal.
     pub group: Option<String>,
     /// Whether that group withstands a quantum computer.
@@ -36,6 +40,10 @@ pub struct Explanation {
     pub scheme: Option<String>,
     /// Why it is this certificate.
     pub reason: String,
+    /// The cipher suite it would get; `None` is a refusal.
+    pub suite: Option<String>,
+    /// The rules by which `tls.report` would refuse it although it is served; `None` where nothing is tried.
+    pub report: Option<Vec<String>>,
 }
 
 /// Explains what `plan` would do for a ClientHello, coming from `client` if that is known, and asking for `server_name`
@@ -46,6 +54,45 @@ pub struct Explanation {
 /// # Errors
 /// These bytes are no ClientHello.
 pub fn explain(plan: &Plan, hello: &[u8], server_name: Option<&str>, client: Option<IpAddr>) -> Result<Explanation> {
+    let mut offer = offer_of(hello)?;
+    if let Some(name) = server_name {
+        offer.server_name = Some(name.to_owned());
+    }
+    let reached = Cell::new(0);
+    let decision = plan.hosts.decide(&offer, client, &reached);
+    let endpoint = &plan.hosts.host(reached.get()).endpoint;
+    let policy = endpoint.policy();
+    let name = |code_point: &u16| qtls_core::policy::group_name(*code_point);
+    Ok(Explanation {
+        server_name: offer.server_name.clone(),
+        virtual_host: reached.get().checked_sub(1),
+        profile: policy.profile.to_string(),
+        offered_groups: offer.groups.iter().map(name).collect(),
+        shared_groups: offer.shares.iter().map(name).collect(),
+        offered_schemes: offer.schemes.iter().map(|scheme| scheme_name(*scheme)).collect(),
+        offered_suites: offer.suites.iter().filter_map(|suite| suite_name(*suite)).collect(),
+        group: decision.group.map(|decided| decided.group.iana_name().to_owned()),
+        post_quantum: decision.group.is_some_and(|decided| Group::is_post_quantum(decided.group)),
+        hello_retry_request: decision.group.is_some_and(|decided| decided.retry),
+        certificate: decision.credential.name.clone(),
+        scheme: decision.scheme.map(scheme_name),
+        reason: decision.reason.to_string(),
+        suite: policy
+            .suites
+            .iter()
+            .find(|suite| offer.suites.contains(&suite.code_point()))
+            .map(|suite| suite.iana_name().to_owned()),
+        report: endpoint
+            .tried()
+            .map(|_| endpoint.would_refuse(&offer, client).iter().map(|rule| rule.name().to_owned()).collect()),
+    })
+}
+
+/// Reads what a ClientHello offers; `hello` is as for [`explain`].
+///
+/// # Errors
+/// These bytes are no ClientHello.
+pub fn offer_of(hello: &[u8]) -> Result<Offer> {
     let records = match hello.first() {
         // A bare handshake message.
         Some(1) => hello
@@ -74,24 +121,5 @@ pub fn explain(plan: &Plan, hello: &[u8], server_name: Option<&str>, client: Opt
             }
         }
     };
-    let mut offer = Offer::new(&accepted.client_hello(), &records);
-    if let Some(name) = server_name {
-        offer.server_name = Some(name.to_owned());
-    }
-    let reached = Cell::new(0);
-    let decision = plan.hosts.decide(&offer, client, &reached);
-    let name = |code_point: &u16| qtls_core::policy::group_name(*code_point);
-    Ok(Explanation {
-        server_name: offer.server_name.clone(),
-        virtual_host: reached.get().checked_sub(1),
-        offered_groups: offer.groups.iter().map(name).collect(),
-        shared_groups: offer.shares.iter().map(name).collect(),
-        offered_schemes: offer.schemes.iter().map(|scheme| scheme_name(*scheme)).collect(),
-        group: decision.group.map(|decided| decided.group.iana_name().to_owned()),
-        post_quantum: decision.group.is_some_and(|decided| Group::is_post_quantum(decided.group)),
-        hello_retry_request: decision.group.is_some_and(|decided| decided.retry),
-        certificate: decision.credential.name.clone(),
-        scheme: decision.scheme.map(scheme_name),
-        reason: decision.reason.to_string(),
-    })
+    Ok(Offer::new(&accepted.client_hello(), &records))
 }

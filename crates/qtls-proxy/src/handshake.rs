@@ -17,9 +17,11 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::{ClientConfig, SignatureScheme};
-use tokio::net::TcpStream;
 
+use crate::proxy_protocol::{self, Refusal};
 use crate::signing::{SigningError, SigningPool};
+use crate::socket::Socket;
+use crate::starttls;
 use crate::stream::{Session, Tls, TlsStream, either, poll_drain, poll_read, send_and_close, with_scratch};
 
 /// A connection whose handshake is complete.
@@ -34,12 +36,16 @@ pub struct Established {
 /// A handshake that did not complete.
 #[derive(Debug)]
 pub enum Failure {
-    /// The peer closed before it sent a byte, as TCP probes do. Not an error.
+    /// The peer closed or reset the connection before it sent a byte, as TCP probes do. Not an error.
     Silent,
     /// The peer closed or reset the connection in the middle.
     Closed(io::Error),
     /// Plain HTTP on the TLS port.
     PlainHttp,
+    /// What comes before the handshake didn't lead to it; the peer has been told, where the protocol has words for it.
+    Starttls(starttls::Refusal),
+    /// A PROXY header that is damaged, or missing, or that the peer had no business to send; the connection is reset.
+    ProxyHeader(Refusal),
     /// rustls refused; the alert has been sent.
     Tls {
         /// Why.
@@ -55,20 +61,30 @@ pub enum Failure {
     Signing(SigningError),
     /// It took longer than the configuration allows.
     Timeout(Duration),
+    /// The server stopped in the middle of it.
+    Stopped,
 }
 
 impl Failure {
+    /// The reasons that are not rustls' ([`qtls_core::error::REASONS`]), but those of silent connections, which are no
+    /// failures.
+    pub const REASONS: &[&str] =
+        &["access_denied", "closed", "plain_http", "proxy_header", "session_refused", "signing", "timeout"];
+
     /// A short, stable name: the label `reason` of `qtls_handshake_failures_total`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Silent => "silent",
             Self::Closed(_) => "closed",
             Self::PlainHttp => "plain_http",
+            Self::Starttls(refusal) => refusal.reason(),
+            Self::ProxyHeader(_) => "proxy_header",
             Self::Tls { error, .. } => reason(error),
             Self::Denied(_) => "access_denied",
             Self::Session(_) => "session_refused",
             Self::Signing(_) => "signing",
             Self::Timeout(_) => "timeout",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -80,7 +96,9 @@ impl From<Failure> for Error {
             Failure::Closed(error) => {
                 Self::new(Fault::Connection, format!("the connection ended in the middle of the handshake: {error}"))
             }
+            Failure::Starttls(refusal) => refusal.into(),
             Failure::PlainHttp => Self::new(Fault::Handshake, "the peer speaks plain HTTP on the TLS port"),
+            Failure::ProxyHeader(refusal) => Self::new(Fault::Handshake, refusal.to_string()),
             Failure::Tls { error, offer } => {
                 let described = Self::from(&error);
                 match (error, offer) {
@@ -98,10 +116,11 @@ impl From<Failure> for Error {
                 let described = Self::from(&error);
                 Self::new(Fault::Verification, format!("the session can't be resumed: {}", described.message()))
             }
-            Failure::Signing(error) => Self::internal(format!("the server's key could not sign: {error}")),
+            Failure::Signing(error) => Self::internal(format!("the key could not sign: {error}")),
             Failure::Timeout(after) => {
                 Self::new(Fault::Connection, format!("the handshake took longer than {} s", after.as_secs()))
             }
+            Failure::Stopped => Self::new(Fault::Connection, "this side stopped"),
         }
     }
 }
@@ -114,25 +133,36 @@ const HANDSHAKE_RECORD: u8 = 22;
 const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Does the server's side of a handshake, as `decide` says. A refusal has been answered with its alert when this returns.
+///
+/// `received` is what was read of the handshake already: behind a header, or what another protocol begins with.
 pub async fn accept<'a>(
-    socket: TcpStream,
+    socket: impl Into<Socket>,
+    mut received: Vec<u8>,
     decide: impl FnOnce(&Offer) -> Decision<'a>,
     pool: &SigningPool,
 ) -> Result<Established, Failure> {
-    // No buffer before there is something to put into it: a silent connection costs a socket and a timer.
-    let mut received = Vec::new();
+    let socket = socket.into();
     let mut acceptor = None;
-    let mut fed = 0;
+    let (mut seen, mut fed) = (0, 0);
     let accepted = loop {
-        if read_more(&socket, &mut received).await? == 0 {
-            return Err(if received.is_empty() {
-                Failure::Silent
-            } else {
-                Failure::Closed(io::ErrorKind::UnexpectedEof.into())
-            });
+        // No buffer before there is something to put into it: a silent connection costs a socket and a timer.
+        if received.len() == seen {
+            match read_more(&socket, &mut received).await {
+                Ok(count) if count > 0 => {}
+                // Some end their probes with a reset.
+                _ if received.is_empty() => return Err(Failure::Silent),
+                Ok(_) => return Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into())),
+                Err(failure) => return Err(failure),
+            }
         }
+        seen = received.len();
         if received[0] != HANDSHAKE_RECORD {
-            if looks_undecided(&received) {
+            let header = proxy_protocol::begins(&received);
+            if header == Some(true) {
+                socket.reset_on_close();
+                return Err(Failure::ProxyHeader(Refusal::Untrusted));
+            }
+            if header.is_none() || looks_undecided(&received) {
                 continue;
             }
             if looks_like_http(&received) {
@@ -232,17 +262,39 @@ pub async fn accept<'a>(
 
 /// Does the client's side of a handshake.
 pub async fn connect(
-    socket: TcpStream,
+    socket: impl Into<Socket>,
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
 ) -> Result<Established, Failure> {
+    connect_signing(socket, config, server_name, None).await
+}
+
+/// [`connect`], with the client's signature made on a thread of `pool`, if there is one.
+pub async fn connect_signing(
+    socket: impl Into<Socket>,
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+    pool: Option<&SigningPool>,
+) -> Result<Established, Failure> {
+    let socket = socket.into();
     // An address is never sent (RFC 6066, section 3).
     let is_sent = config.enable_sni && matches!(server_name, ServerName::DnsName(_));
     let name = is_sent.then(|| server_name.to_str().into_owned());
     let connection = UnbufferedClientConnection::new(config, server_name).map_err(internal)?;
     let mut handshake = Handshake::new(Session::Client(connection));
+    // The ClientHello has no signature in it. Which of the server's messages asks for one is not known before it is read.
+    let mut signs = false;
     loop {
-        if let Err(error) = handshake.advance() {
+        let outcome = match pool.filter(|_| signs) {
+            Some(pool) => {
+                let (back, outcome) = pool.run(handshake, Handshake::advance).await.map_err(Failure::Signing)?;
+                handshake = back;
+                outcome
+            }
+            None => handshake.advance(),
+        };
+        signs = true;
+        if let Err(error) = outcome {
             send_and_close(socket, handshake.tls.outgoing.as_slice()).await;
             return Err(Failure::Tls { error, offer: None });
         }
@@ -291,7 +343,7 @@ impl Handshake {
     }
 }
 
-async fn read_more(socket: &TcpStream, buffer: &mut Vec<u8>) -> Result<usize, Failure> {
+async fn read_more(socket: &Socket, buffer: &mut Vec<u8>) -> Result<usize, Failure> {
     std::future::poll_fn(|cx| {
         with_scratch(|scratch| {
             poll_read(socket, &mut scratch.input, cx).map_ok(|count| {
@@ -304,7 +356,7 @@ async fn read_more(socket: &TcpStream, buffer: &mut Vec<u8>) -> Result<usize, Fa
     .map_err(Failure::Closed)
 }
 
-async fn flush(socket: &TcpStream, tls: &mut Tls) -> Result<(), Failure> {
+async fn flush(socket: &Socket, tls: &mut Tls) -> Result<(), Failure> {
     std::future::poll_fn(|cx| poll_drain(socket, &mut tls.outgoing, cx)).await.map_err(Failure::Closed)
 }
 

@@ -33,8 +33,9 @@ fn is_worth_it(peak: i64, now: i64) -> bool {
     peak - now >= MANY && now <= peak / 2
 }
 
+/// Gives the system back what is free, wherever it is.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn trim() {
+pub(crate) fn trim() {
     // SAFETY: malloc_trim may be called at any time and from any thread; it touches memory that nobody has allocated.
     unsafe {
         libc::malloc_trim(0);
@@ -43,7 +44,7 @@ fn trim() {
 
 /// Other allocators give memory back by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn trim() {}
+pub(crate) fn trim() {}
 
 #[cfg(test)]
 mod tests {

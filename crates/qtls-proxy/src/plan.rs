@@ -1,26 +1,35 @@
 //! From a configuration to everything that serving needs, short of sockets: what start-up and `--test-config` share.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use qtls_core::credentials::files::{self, Crls};
 use qtls_core::credentials::{Credential, Passphrase, Purpose, Validity};
 use qtls_core::endpoint::{OnlyFor, ServerCredential, ServerEndpoint, ServerOptions};
-use qtls_core::policy::{AlgorithmNames, GroupPreference, Mode, Policy};
-use qtls_core::sessions::SessionLimits;
+use qtls_core::policy::{AlgorithmNames, Named, Policy, Profile};
+use qtls_core::sessions::{SessionCounters, SessionLimits, SessionOptions};
 use qtls_core::verify::{AllowList, ClientVerifier, Revocation, RevocationMode, TrustAnchors};
 use qtls_core::{Error, Result};
 
 use zeroize::Zeroizing;
 
+use crate::client_plan::{self, ClientSections, ClientSide};
 use crate::config::{
-    self, Algorithms, AllowEntry, CrlFiles, CrlMode, Loaded, Origins, Secret, ServerCertificates, ServerConfig,
-    ServerTls, UpstreamProtocol, VerifyClient,
+    self, Algorithms, AllowEntry, AlpnProtocol, CrlFiles, CrlMode, Loaded, Origins, Secret, ServerCertificates,
+    ServerConfig, ServerTls, UpstreamAddress, UpstreamProtocol, VerifyClient,
 };
-use crate::hosts::{Host, Hosts, Target};
-use crate::upstream::Upstream;
+use crate::handover;
+use crate::hosts::{Host, Hosts, Reach, Target};
+use crate::key_log::KeyLog;
+use crate::limits;
+use crate::policies;
+use crate::sandbox::{Needs, Role};
+use crate::starttls::Starttls;
+use crate::ticket_keys::TicketKeyFiles;
+use crate::upstream::{self, OwnAddresses, Upstream};
+use crate::watch::Watched;
 
 /// What a server does, decided and checked, with nothing opened yet.
 #[derive(Debug)]
@@ -38,6 +47,10 @@ pub struct Plan {
     /// What makes a test of the configuration fail, but must not keep a server from starting: a crash would turn an
     /// expired certificate into an outage.
     pub problems: Vec<Error>,
+    /// The files that it was read from, as far as `reload` has them watched.
+    pub watched: Watched,
+    /// What the server goes on needing.
+    pub needs: Needs,
 }
 
 impl Plan {
@@ -46,11 +59,40 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong, with file, line and key.
     pub fn new(loaded: Loaded<ServerConfig>) -> Result<Self> {
-        let Loaded { value: config, warnings, origins } = loaded;
-        let mut planner = Planner { origins: &origins, warnings, problems: Vec::new() };
+        Self::after(loaded, None)
+    }
+
+    /// [`Plan::new`] for a server that is running with `hosts`: takes over what is the same, such as what is known of
+    /// upstream servers.
+    ///
+    /// # Errors
+    /// As for [`Plan::new`].
+    pub fn succeeding(loaded: Loaded<ServerConfig>, hosts: &Hosts) -> Result<Self> {
+        Self::after(loaded, Some(hosts))
+    }
+
+    fn after(loaded: Loaded<ServerConfig>, previous: Option<&Hosts>) -> Result<Self> {
+        let Loaded { value: config, mut warnings, origins, file } = loaded;
+        // Before they are read: what changes from here on is seen as a change.
+        let needs = Needs::of(&config, file.as_deref());
+        let watched = Watched::new(watched_paths(&config, &needs));
+        warnings.extend(limits::check(&config.limits, ("server", config.server.max_connections), &origins)?);
+        let mut planner = Planner {
+            origins: &origins,
+            key_log_file: config.key_log_file.clone(),
+            starttls: config.server.starttls,
+            previous,
+            upstreams: Vec::new(),
+            ticket_keys: TicketKeyFiles::default(),
+            counters: previous.map(|hosts| hosts.session_counters().clone()).unwrap_or_default(),
+            warnings,
+            problems: Vec::new(),
+        };
         let top = planner.host(&Section {
             prefix: String::new(),
-            name: None,
+            names: &[],
+            alpn: &[],
+            previous: previous.map(Hosts::top),
             certificates: &config.certificates,
             tls: &config.tls,
             algorithms: &config.algorithms,
@@ -61,29 +103,42 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(index, host)| {
+                let reach = Reach::of(host);
                 let section = Section {
                     prefix: format!("virtual_hosts[{index}]."),
-                    name: host.names.first().map(config::HostName::as_str),
+                    names: &host.names,
+                    alpn: &host.alpn,
+                    previous: previous.and_then(|hosts| hosts.same(&reach)),
                     certificates: &host.certificates,
                     tls: &host.tls,
                     algorithms: &host.algorithms,
                     upstream: host.upstream.as_ref(),
                 };
-                Ok((host.names.clone(), planner.host(&section)?))
+                let host = planner.host(&section)?;
+                Ok((reach, host))
             })
             .collect::<Result<Vec<_>>>()?;
-        let Planner { warnings, problems, .. } = planner;
+        let Planner { mut warnings, problems, .. } = planner;
         let address = SocketAddr::new(config.server.listen_address, config.server.listen_port);
-        Ok(Self { hosts: Hosts::new(top, virtual_hosts), config, origins, address, warnings, problems })
+        refuse_loops(&config, &origins, address)?;
+        if let Some(path) = &config.server.handover {
+            let located = |error| origins.locate("server.handover", error);
+            if handover::check(path).map_err(located)? == handover::Place::Missing {
+                // `RuntimeDirectory=` makes one at each start, and takes it away at each stop.
+                warnings.push(located(handover::missing(path)).one_line());
+            }
+        }
+        Ok(Self { hosts: Hosts::new(top, virtual_hosts), config, origins, address, warnings, problems, watched, needs })
     }
 
     /// What is served, a line for each host, for the log at start and for `--test-config`.
     pub fn summary(&self) -> Vec<String> {
-        let names = self.config.virtual_hosts.iter().map(|host| {
-            let names: Vec<_> = host.names.iter().map(config::HostName::as_str).collect();
-            names.join(", ")
-        });
-        let names = std::iter::once(self.address.to_string()).chain(names);
+        let names = self.config.virtual_hosts.iter().map(|host| Reach::of(host).to_string());
+        let top = match self.config.server.starttls {
+            None => self.address.to_string(),
+            Some(protocol) => format!("{} (starttls {protocol})", self.address),
+        };
+        let names = std::iter::once(top).chain(names);
         names.zip(self.hosts.iter()).map(|(name, host)| format!("{name} → {}", describe(host))).collect()
     }
 }
@@ -96,11 +151,20 @@ fn describe(host: &Host) -> String {
     };
     let certificates: Vec<_> =
         host.endpoint.credentials().map(|credential| format!("{} ({})", credential.name, credential.kind)).collect();
+    let profile = match host.endpoint.policy().profile {
+        Profile::Default => String::new(),
+        profile => format!("profile {}; ", profile.name()),
+    };
+    let report = match host.endpoint.stricter() {
+        Some(stricter) if stricter.is_stricter() => format!("; tls.report tries it {stricter}"),
+        _ => String::new(),
+    };
     format!(
-        "{target}; groups: {}; certificate{}: {}",
+        "{target}; {profile}groups: {}; certificate{}: {}; sessions: {}{report}",
         host.endpoint.policy().group_names(),
         if certificates.len() > 1 { "s" } else { "" },
-        certificates.join(", ")
+        certificates.join(", "),
+        host.endpoint.resumption()
     )
 }
 
@@ -108,8 +172,12 @@ fn describe(host: &Host) -> String {
 struct Section<'a> {
     /// What stands before `certificates.server_cert` and the like in messages.
     prefix: String,
-    /// Its first name; `None` at the top.
-    name: Option<&'a str>,
+    /// Its names; none at the top.
+    names: &'a [config::HostName],
+    /// The protocols that it is for; none is any.
+    alpn: &'a [AlpnProtocol],
+    /// The same host in the state before.
+    previous: Option<&'a Host>,
     certificates: &'a ServerCertificates,
     tls: &'a ServerTls,
     algorithms: &'a Algorithms,
@@ -121,55 +189,77 @@ impl Section<'_> {
         format!("{}{key}", self.prefix)
     }
 
+    /// What its sessions are bound to.
+    fn binding_names(&self) -> Vec<String> {
+        match (self.names, self.alpn) {
+            // Not those of the host at the top: no name has a space.
+            ([], [first, ..]) => vec![format!("any name, {first}")],
+            (names, _) => names.iter().map(|name| name.as_str().to_owned()).collect(),
+        }
+    }
+
     /// Which host a sentence is about, where there are several.
     fn about(&self, sentence: &str) -> String {
-        self.name.map_or_else(|| sentence.to_owned(), |name| format!("{name}: {sentence}"))
+        match (self.names, self.alpn) {
+            ([], []) => sentence.to_owned(),
+            ([], [protocol, ..]) => format!("any name ({protocol}): {sentence}"),
+            ([name, ..], []) => format!("{name}: {sentence}"),
+            ([name, ..], [protocol, ..]) => format!("{name} ({protocol}): {sentence}"),
+        }
     }
 }
 
 struct Planner<'a> {
     origins: &'a Origins,
+    key_log_file: Option<PathBuf>,
+    /// What clients begin with, whatever host they come to.
+    starttls: Option<Starttls>,
+    /// The hosts of the state before.
+    previous: Option<&'a Hosts>,
+    /// Those of this state so far.
+    upstreams: Vec<Arc<Upstream>>,
+    ticket_keys: TicketKeyFiles,
+    counters: Arc<SessionCounters>,
     warnings: Vec<String>,
     problems: Vec<Error>,
 }
 
 impl Planner<'_> {
     fn host(&mut self, section: &Section<'_>) -> Result<Host> {
-        let policy = Arc::new(self.policy(section)?);
+        let policy = Arc::new(policies::in_force(self.origins, &section.prefix, section.tls, section.algorithms)?);
         for note in &policy.notes {
-            let note = section.about(note);
-            // What a virtual host has from the top is told once.
-            if !self.warnings.iter().any(|told| note.ends_with(told.as_str())) {
-                self.warnings.push(note);
-            }
+            self.warn(section, note);
         }
         let credentials = self.credentials(section)?;
         let target = match section.upstream {
             None => Target::Responder,
             Some(upstream) => {
-                let target = Arc::new(Upstream::new(upstream));
+                let target = self.upstream(section, upstream)?;
                 match upstream.protocol {
                     UpstreamProtocol::Http => Target::Http(target),
                     UpstreamProtocol::Tcp => Target::Tcp(target),
                 }
             }
         };
+        let own = section.alpn.iter().map(|protocol| protocol.as_str().as_bytes().to_vec());
         let alpn = match target {
+            _ if !section.alpn.is_empty() => own.collect(),
             Target::Responder | Target::Http(_) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            // What is spoken inside isn't known here: nothing is promised about it.
-            Target::Tcp(_) => Vec::new(),
+            // What is spoken inside isn't known here, unless it begins outside: nothing is promised about it.
+            Target::Tcp(_) => self.starttls.map(|protocol| protocol.alpn().to_vec()).into_iter().collect(),
         };
         let endpoint = ServerEndpoint::new(ServerOptions {
+            names: section.binding_names(),
             client_verifier: self.client_verifier(section, &policy)?,
             policy,
             credentials,
-            sessions: SessionLimits {
-                timeout: section.tls.session_timeout,
-                capacity: usize::try_from(section.tls.session_cache_size).unwrap_or(usize::MAX),
-            },
+            sessions: self.sessions(section)?,
             alpn,
+            previous: section.previous.map(|host| &host.endpoint),
         })
         .map_err(|error| self.origins.locate(&section.key("certificates.server_cert"), error.nested()))?;
+        let endpoint = self.logging_keys(section, endpoint)?;
+        let endpoint = self.trying(section, endpoint)?;
         self.warnings.extend(endpoint.never_chosen().iter().map(|sentence| section.about(sentence)));
         if !matches!(target, Target::Tcp(_))
             && let Some(credential) = endpoint.preferred().filter(|credential| credential.kind.is_post_quantum())
@@ -184,15 +274,140 @@ impl Planner<'_> {
         Ok(Host { endpoint, target })
     }
 
-    fn policy(&self, section: &Section<'_>) -> Result<Policy> {
-        let preference = match section.tls.group_preference {
-            config::GroupPreference::PostQuantum => GroupPreference::PostQuantum,
-            config::GroupPreference::Strict => GroupPreference::Strict,
-            config::GroupPreference::Client => GroupPreference::Client,
+    /// With its secrets in a file, if they are to be.
+    fn logging_keys(&mut self, section: &Section<'_>, mut endpoint: ServerEndpoint) -> Result<ServerEndpoint> {
+        let Some(path) = self.key_log_file.as_deref().filter(|_| section.tls.dangerous_key_log) else {
+            return Ok(endpoint);
         };
-        let mode = Mode::new(section.tls.hybrid_mode, section.tls.pqc_only);
-        Policy::resolve(mode, preference, &algorithm_names(section.algorithms))
-            .map_err(|error| located_under(self.origins, &section.prefix, error))
+        let key_log = KeyLog::at(path);
+        key_log.check().map_err(|error| self.origins.locate(&section.key("tls.dangerous_key_log"), error))?;
+        let warning = format!(
+            "tls.dangerous_key_log: the secrets of connections are written to {}: whoever reads it can decrypt recordings of \
+             them",
+            path.display()
+        );
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+        let key_log: Arc<dyn rustls::KeyLog> = key_log;
+        endpoint.danger_log_keys(&key_log);
+        Ok(endpoint)
+    }
+
+    /// What a virtual host has from the top is told once.
+    fn warn(&mut self, section: &Section<'_>, sentence: &str) {
+        let sentence = section.about(sentence);
+        if !self.warnings.iter().any(|told| sentence.ends_with(told.as_str())) {
+            self.warnings.push(sentence);
+        }
+    }
+
+    fn sessions(&mut self, section: &Section<'_>) -> Result<SessionOptions> {
+        let limits = SessionLimits {
+            timeout: section.tls.session_timeout,
+            capacity: usize::try_from(section.tls.session_cache_size).unwrap_or(usize::MAX),
+        };
+        let ticket_keys = match &section.tls.ticket_keys {
+            None => None,
+            Some(from) => {
+                let key = section.key("tls.ticket_keys");
+                let named = (key.as_str(), self.origins);
+                Some(self.ticket_keys.read(from, limits.timeout, named, &mut self.warnings)?)
+            }
+        };
+        if ticket_keys.is_some() && limits.timeout.is_zero() {
+            self.warn(section, "tls.ticket_keys has no effect: `session_timeout` 0 turns resumption off");
+        } else if ticket_keys.is_some() && section.certificates.verify_client != VerifyClient::No {
+            self.warn(
+                section,
+                "tls.ticket_keys has no effect where clients are verified: their sessions stay in this process, and other \
+                 servers don't resume them (`session_cache_size` holds)",
+            );
+        }
+        Ok(SessionOptions { limits, ticket_keys, counters: self.counters.clone() })
+    }
+
+    /// With the policy that is to be tried, if there is one.
+    fn trying(&mut self, section: &Section<'_>, endpoint: ServerEndpoint) -> Result<ServerEndpoint> {
+        let tried = policies::tried(self.origins, &section.prefix, section.tls, section.algorithms)?;
+        let Some(tried) = tried else { return Ok(endpoint) };
+        let from_the_top = !section.prefix.is_empty() && {
+            let own = section.key(policies::REPORT);
+            self.origins.are_the_same(&own, policies::REPORT)
+        };
+        let endpoint = endpoint.trying(Arc::new(tried));
+        // That a host is already as strict as what is tried at the top needs no word.
+        if !(from_the_top && endpoint.stricter().is_some_and(|stricter| !stricter.is_stricter())) {
+            self.warnings.extend(endpoint.about_trial().iter().map(|sentence| section.about(sentence)));
+        }
+        Ok(endpoint)
+    }
+
+    /// The one of the state before where nothing about it has changed: whose turn it is and who was down goes on. Other
+    /// certificates make another one, so that no connection that was made with the old ones is used again.
+    fn upstream(&mut self, section: &Section<'_>, config: &config::Upstream) -> Result<Arc<Upstream>> {
+        let tls = config.tls.as_ref().map(|tls| self.upstream_tls(section, config, tls)).transpose()?;
+        let same_tls = |upstream: &Upstream| match (upstream.tls(), &tls) {
+            (None, None) => true,
+            (Some(known), Some(tls)) => known.is_the_same(tls),
+            _ => false,
+        };
+        let same_host = section.previous.into_iter();
+        let known =
+            same_host.chain(self.previous.into_iter().flat_map(Hosts::iter)).filter_map(|host| match &host.target {
+                Target::Http(upstream) | Target::Tcp(upstream) => Some(upstream),
+                Target::Responder => None,
+            });
+        // Hosts that have one from the top have one together: servers are checked, and requests counted, once.
+        let mut known = self.upstreams.iter().chain(known);
+        let known = known.find(|upstream| upstream.config() == config && same_tls(upstream)).cloned();
+        let upstream = known.unwrap_or_else(|| Arc::new(Upstream::new(config).over(tls)));
+        self.upstreams.push(upstream.clone());
+        Ok(upstream)
+    }
+
+    fn upstream_tls(
+        &mut self,
+        section: &Section<'_>,
+        upstream: &config::Upstream,
+        tls: &config::UpstreamTls,
+    ) -> Result<upstream::Tls> {
+        let key = section.key(policies::UPSTREAM_TLS);
+        let policy = policies::of_upstream(self.origins, &section.prefix, tls, section.tls, section.algorithms)?;
+        for note in client_plan::about_offering(&policy) {
+            self.warn(section, &format!("upstream.tls: {note}"));
+        }
+        let sections = ClientSections {
+            prefix: format!("{key}."),
+            certificates: &tls.certificates(),
+            verify_depth: Some(usize::from(tls.verify_depth)),
+            verify_peer: !tls.dangerous_accept_any_certificate,
+            server_name_indication: tls.server_name_indication,
+        };
+        let side =
+            ClientSide::new(self.origins, &sections, Arc::new(policy), upstream::tls::alpn(upstream, self.starttls))?;
+        self.warnings.extend(side.warnings.iter().cloned());
+        self.problems.extend(side.problem.clone());
+        if let Some(credential) = &side.credential {
+            let told = credential.warnings(Purpose::Client, SystemTime::now(), &[]);
+            self.warnings.extend(told.iter().map(|warning| format!("{}: {warning}", credential.origin)));
+        }
+        if self.starttls.or(upstream.starttls) == Some(Starttls::Postgres) {
+            self.warn(
+                section,
+                "upstream.tls: PostgreSQL offers channel binding over TLS, and clients that take it, as libpq does unless \
+                 told otherwise, bind their passwords to the certificate of this server: logins by SCRAM fail, unless \
+                 PostgreSQL has the same certificate, or the clients have channel_binding=disable",
+            );
+        }
+        if side.verified_by.is_none() {
+            self.warn(
+                section,
+                "upstream.tls.dangerous_accept_any_certificate: no server behind is verified, and anyone on the way can \
+                 pretend to be one, and read and change everything",
+            );
+        }
+        upstream::Tls::new(side, upstream, tls.server_name.as_deref()).map_err(|error| self.origins.locate(&key, error))
     }
 
     fn credentials(&mut self, section: &Section<'_>) -> Result<Vec<ServerCredential>> {
@@ -293,6 +508,42 @@ impl Planner<'_> {
     }
 }
 
+/// Refuses upstream servers that are this server itself, as far as their addresses can be told without asking anybody.
+fn refuse_loops(config: &ServerConfig, origins: &Origins, address: SocketAddr) -> Result<()> {
+    let own = OwnAddresses::new([address]);
+    let hosts = config.virtual_hosts.iter().enumerate();
+    let hosts = hosts.map(|(index, host)| (format!("virtual_hosts[{index}].upstream"), &host.upstream));
+    for (section, upstream) in std::iter::once(("upstream".to_owned(), &config.upstream)).chain(hosts) {
+        for (index, server) in upstream.iter().flat_map(|upstream| &upstream.servers).enumerate() {
+            let UpstreamAddress::Tcp { host, port } = &server.address else { continue };
+            if own.includes_host(host, *port) {
+                let message = format!(
+                    "{server} is this server itself ({address}): each connection would make another one, without end"
+                );
+                return Err(origins
+                    .error(&format!("{section}.servers[{index}]"), message)
+                    .hint("name the server behind this one, or have one of the two listen on another port"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What has to be read again when it changes.
+fn watched_paths(config: &ServerConfig, needs: &Needs) -> Vec<PathBuf> {
+    let config::Reload { watch_credentials, watch_config } = config.reload;
+    let paths = |wanted: bool, role| needs.paths(role).filter(move |_| wanted).map(Path::to_owned);
+    paths(watch_config, Role::Configuration).chain(paths(watch_credentials, Role::Credential)).collect()
+}
+
+/// The policy in force for clients that ask for no virtual host.
+///
+/// # Errors
+/// What is wrong with it, with file, line and key.
+pub fn policy(config: &ServerConfig, origins: &Origins) -> Result<Policy> {
+    policies::in_force(origins, "", &config.tls, &config.algorithms)
+}
+
 /// The lists of names, as the policy takes them.
 pub fn algorithm_names(algorithms: &Algorithms) -> AlgorithmNames {
     AlgorithmNames {
@@ -308,7 +559,7 @@ pub fn located(origins: &Origins, error: Error) -> Error {
     located_under(origins, "", error)
 }
 
-fn located_under(origins: &Origins, prefix: &str, error: Error) -> Error {
+pub(crate) fn located_under(origins: &Origins, prefix: &str, error: Error) -> Error {
     match error.key_path().map(|key| format!("{prefix}{key}")) {
         Some(key) => origins.locate(&key, error.rekeyed(&key)),
         None => error,

@@ -1,153 +1,161 @@
 //! A server from its plan to its end.
 //!
-//! The order is fixed: the plan (configuration, credentials) — [`Server::bind`] — the sandbox's place — [`Server::run`]
-//! (threads, ready; then a signal, draining, closing). Nothing before `run` starts a thread, since what a sandbox takes
-//! away is taken per thread.
+//! The order is fixed: the plan (configuration, credentials) — [`Server::bind`] — [`Server::enter_sandbox`] —
+//! [`Server::run`] (threads, ready; then a signal, draining, closing). Nothing before `run` starts a thread, since what a
+//! sandbox takes away is taken per thread.
 
-use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use qtls_core::{Error, Result};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
 
-use crate::hosts::Target;
-use crate::http;
-use crate::listen;
+use crate::course::{CLOSING, Course, Ended, MARGIN, OVER, Signals, all_ended, drained, finish};
+use crate::handover::{Attendant, Consent, Takeover};
+use crate::heartbeats::Heartbeats;
+use crate::key_log;
+use crate::limits::{Gate, Values};
+use crate::listen::{self, Listener, Origin};
+use crate::live::Live;
 use crate::memory;
+use crate::observe::audit::{self, Cause};
+use crate::observe::dashboard::Dashboard;
+use crate::observe::exposition::Exposition;
+use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
-use crate::observe::{exposition, logs};
+use crate::observe::{logs, repeats};
 use crate::plan::Plan;
+use crate::redirect::Redirector;
+use crate::reload::{Load, Reloader, Served};
+use crate::sandbox::{self, Entered, Fence};
 use crate::shutdown::{Conductor, Phase};
 use crate::signing::SigningPool;
-use crate::worker::{self, Common, ServerNames, Service};
+use crate::sockets::{Sockets, Succession};
+use crate::starttls::cancel::Sessions;
+use crate::supervisor::Supervisor;
+use crate::upstream::OwnAddresses;
+use crate::worker::{self, Common};
 
 /// How many signatures may be made at the same time beside the workers' own. Most of such signers wait for a device.
 const SIGNING_THREADS: usize = 64;
 
-/// How long connections may take to end once they have been told to.
-const CLOSING: Duration = Duration::from_secs(3);
-
 /// A server whose sockets are open.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<TcpListener>,
-    metrics_listener: Option<TcpListener>,
+    sockets: Sockets,
     metrics: Arc<Metrics>,
+    own: Arc<OwnAddresses>,
     plan: Plan,
+    fence: Fence,
 }
 
 impl Server {
-    /// Opens the sockets.
+    /// Opens the sockets, or takes them over.
     ///
     /// # Errors
-    /// A port is in use or not allowed.
+    /// A port is in use or not allowed; what systemd passed can't be served; the process that serves so far hands nothing
+    /// over.
     pub fn bind(plan: Plan) -> Result<Self> {
-        let key = |key: &'static str| {
-            let origins = plan.origins.clone();
-            move |error: Error| origins.locate(key, error)
-        };
-        let listeners = listen::bind(plan.address, plan.config.server.workers()).map_err(key("server.listen_port"))?;
-        let metrics_listener = match &plan.config.metrics {
-            Some(metrics) => {
-                let address = SocketAddr::new(metrics.address, metrics.port);
-                listen::bind(address, 1).map_err(key("metrics.port"))?.pop()
-            }
-            None => None,
-        };
+        key_log::open().map_err(|error| plan.origins.locate("tls.dangerous_key_log", error))?;
+        let sockets = Sockets::open(&plan)?;
         let metrics = Arc::new(Metrics::new()?);
-        for credential in plan.hosts.iter().flat_map(|host| host.endpoint.credentials()) {
-            metrics.certificate(credential);
-        }
-        Ok(Self { listeners, metrics_listener, metrics, plan })
+        let own = Arc::new(OwnAddresses::new(sockets.tls.iter().map(|listener| listener.address)));
+        plan.hosts.settle_in(&metrics, &own);
+        metrics.counts_sessions(plan.hosts.session_counters());
+        Ok(Self { sockets, metrics, own, plan, fence: Fence::none() })
     }
 
-    /// Serves until SIGTERM or SIGINT, drains, and returns. A second signal ends at once.
+    /// Gives up what the server will not need, says so in the log, and warns of what it will miss.
     ///
     /// # Errors
-    /// A thread or a runtime can't be started, or a worker died.
-    pub fn run(self) -> Result<()> {
-        let Self { listeners, metrics_listener, metrics, plan } = self;
-        let Plan { config, address, hosts, .. } = plan;
-        let passed_on = hosts.iter().any(|host| !matches!(host.target, Target::Responder));
-        raise_descriptor_limit(config.server.max_connections, passed_on);
+    /// The user can't be switched to; or a part is refused, and all are required.
+    pub fn enter_sandbox(&mut self, settings: &sandbox::Settings) -> Result<()> {
+        let Entered { state, fence, problems } = sandbox::enter(settings, &self.plan.needs, &self.plan.origins)?;
+        logs::release();
+        info!("sandbox ({}): {state}", settings.mode);
+        if let Some((reasons, hints)) = state.refusals() {
+            warn!("sandbox: the system refuses {reasons}; the server runs without; {hints}");
+        }
+        for problem in problems {
+            warn!("{}", problem.one_line());
+        }
+        self.metrics.sandbox(&state);
+        self.fence = fence;
+        Ok(())
+    }
+
+    /// Serves until SIGTERM or SIGINT, or until another process has taken over, drains, and returns. A second signal ends
+    /// at once. At SIGHUP, and when files have changed, `load` gives the configuration anew.
+    ///
+    /// # Errors
+    /// A thread or a runtime can't be started, a worker died, or the process that serves so far does not let go.
+    pub fn run(self, load: Load) -> Result<()> {
+        let Self { sockets, metrics, own, plan, fence } = self;
+        let Sockets { tls, metrics: metrics_sockets, redirect, notifier, succession } = sockets;
+        let Plan { config, address, hosts, watched, .. } = plan;
+        let workers = config.server.workers();
+        let heartbeats = Heartbeats::new(workers, notifier.watchdog_timeout());
         let runtime = Builder::new_current_thread().enable_all().build().map_err(os)?;
-        let conductor = Conductor::new();
+        let conductor = Conductor::starting();
         let common = Arc::new(Common {
             address,
-            names: ServerNames::of(&hosts),
-            hosts,
             signing: SigningPool::new(SIGNING_THREADS).map_err(os)?,
             metrics: metrics.clone(),
-            places: Semaphore::new(usize::try_from(config.server.max_connections).unwrap_or(Semaphore::MAX_PERMITS)),
-            limits: config.limits,
+            own,
+            gate: Gate::new(Values::of(&config, &hosts), metrics.clone()),
+            sessions: Sessions::default(),
+            live: watch::Sender::new(Arc::new(Live::new(1, config, hosts))),
         });
-        let (ended, mut ends) = mpsc::unbounded_channel();
-        let workers = listeners
+        let places = told(&tls);
+        let shares = listen::distribute(tls.into_iter().map(|listener| listener.socket).collect(), workers);
+        let (ended, ends) = mpsc::unbounded_channel();
+        let workers = shares
+            .map_err(os)?
             .into_iter()
             .enumerate()
-            .map(|(index, listener)| {
+            .map(|(index, sockets)| {
                 let (common, shutdown, ended) = (common.clone(), conductor.watch(), ended.clone());
+                let heartbeats = heartbeats.clone();
                 thread::Builder::new()
                     .name(format!("qtls-worker-{index}"))
                     .spawn(move || {
                         // Tells the main thread also where the worker panicked.
                         let _ended = Ended(ended);
-                        worker::run(listener, common.clone(), || services(&common), shutdown)
+                        worker::run(sockets, common, shutdown, || heartbeats.begin(index))
                     })
                     .map_err(os)
             })
             .collect::<Result<Vec<_>>>()?;
-        drop(ended);
+        // Who was asked to go elsewhere is waited for, as those who are served.
+        let plain = Plain { listeners: redirect, busy: ended };
 
+        let live = common.live.subscribe();
+        let generation = move || live.borrow().generation;
+        let supervisor = Supervisor::new(notifier, heartbeats.clone(), metrics.clone(), generation, conductor.watch());
         let outcome = runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).map_err(os)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(os)?;
-            let mut hang_up = signal(SignalKind::hangup()).map_err(os)?;
-            if let (Some(listener), Some(config)) = (metrics_listener, &config.metrics) {
-                exposition::start(listener, config.path.clone(), metrics.clone(), conductor.watch()).map_err(os)?;
-                info!("metrics on http://{}:{}{}", config.address, config.port, config.path);
-            }
+            let signals = Signals::new().map_err(os)?;
+            let hang_up = signal(SignalKind::hangup()).map_err(os)?;
             let open = metrics.clone();
             tokio::spawn(memory::give_back(move || open.open_connections()));
-            info!("listening on {address} with {} workers", workers.len());
-            let name = loop {
-                tokio::select! {
-                    _ = terminate.recv() => break "SIGTERM",
-                    _ = interrupt.recv() => break "SIGINT",
-                    // As logrotate asks for it: the old file has another name by now.
-                    _ = hang_up.recv() => match logs::reopen() {
-                        Ok(()) => info!("SIGHUP: the log file is open anew; the configuration stays as it was"),
-                        Err(error) => error!("SIGHUP: {}", error.one_line()),
-                    },
-                    _ = ends.recv() => {
-                        conductor.advance(Phase::Closing);
-                        return Err(Error::internal("a worker ended by itself"));
-                    }
-                }
-            };
-            let drain = config.server.drain_timeout;
-            info!("{name}: no new connections; open ones may finish within {} s", drain.as_secs());
-            conductor.advance(Phase::Draining);
-            let all_ended = async { while ends.recv().await.is_some() {} };
-            tokio::pin!(all_ended);
-            tokio::select! {
-                () = &mut all_ended => return Ok(()),
-                _ = terminate.recv() => warn!("a second signal: closing what is open"),
-                _ = interrupt.recv() => warn!("a second signal: closing what is open"),
-                () = tokio::time::sleep(drain) => warn!("drain_timeout is over: closing what is open"),
+            tokio::spawn(common.gate.clone().watch());
+            common.live.borrow().hosts.care();
+            tokio::spawn(repeats::summarise(conductor.watch()));
+            let state = Box::new(Served { load, fence, common: common.clone() });
+            let reloader = Reloader { state, metrics: metrics.clone(), supervisor: supervisor.clone() };
+            tokio::spawn(reloader.run(hang_up, watched, conductor.watch()));
+            let course = Course { metrics: &metrics, conductor: &conductor, supervisor, signals, ends };
+            let mut life = Life { common: &common, course };
+            let started = life.start(heartbeats, metrics_sockets, plain, succession).await;
+            let (attendant, takeovers) = started.inspect_err(|_| conductor.advance(Phase::Closing))?;
+            audit::started(&common.live.borrow());
+            for place in places {
+                info!("listening on {place} with {} workers", workers.len());
             }
-            conductor.advance(Phase::Closing);
-            if timeout(CLOSING, all_ended).await.is_err() {
-                warn!("some connections didn't end within {} s of being closed", CLOSING.as_secs());
-            }
-            Ok(())
+            life.serve(attendant, takeovers).await
         });
         // The metrics server may still be answering; and a thread that hangs in a name lookup must not hold up the end.
         runtime.shutdown_background();
@@ -155,59 +163,176 @@ impl Server {
     }
 }
 
-struct Ended(mpsc::UnboundedSender<()>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.send(());
-    }
+/// The sockets of plain HTTP, and what is held while somebody is answered there.
+struct Plain {
+    listeners: Vec<Listener>,
+    busy: mpsc::UnboundedSender<()>,
 }
 
-fn finish(workers: Vec<JoinHandle<Result<()>>>, mut outcome: Result<()>) -> Result<()> {
-    for worker in workers {
-        // One that hasn't ended by now never will: the process ends without it.
-        if !worker.is_finished() {
-            continue;
-        }
-        let ended = worker.join().unwrap_or_else(|_| Err(Error::internal("a worker panicked")));
-        if let Err(error) = ended {
-            error!("{error}");
-            outcome = Err(error);
-        }
-    }
-    if outcome.is_ok() {
-        info!("stopped");
-    }
-    outcome
+/// Why a server stops.
+enum Stop {
+    Signal(&'static str),
+    /// Another process serves the same sockets.
+    Replaced(Takeover),
 }
 
-fn services(common: &Arc<Common>) -> Vec<Service> {
-    let idle = common.limits.idle_timeout;
-    let service = |target: &Target| match target {
-        Target::Responder => Service::Http(Rc::new(http::Service::responder(idle))),
-        Target::Http(upstream) => {
-            Service::Http(Rc::new(http::Service::proxy(upstream.clone(), idle, common.metrics.clone())))
-        }
-        Target::Tcp(upstream) => Service::Tcp(upstream.clone()),
-    };
-    common.hosts.iter().map(|host| service(&host.target)).collect()
+type Takeovers = mpsc::UnboundedReceiver<Takeover>;
+
+/// What the main thread does while the workers serve.
+struct Life<'a> {
+    common: &'a Common,
+    course: Course<'a>,
 }
 
-/// Each connection takes a descriptor, and one more where it is passed on.
-fn raise_descriptor_limit(max_connections: u32, passed_on: bool) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!("the limit of open files can't be raised: {error}");
+impl Life<'_> {
+    /// Lets the workers accept, as soon as each is there and the process before is ready to let go.
+    async fn start(
+        &mut self,
+        heartbeats: Arc<Heartbeats>,
+        metrics_sockets: Vec<Listener>,
+        plain: Plain,
+        succession: Option<Succession>,
+    ) -> Result<(Option<Attendant>, Option<Takeovers>)> {
+        let exposition = Exposition {
+            subject: Box::new(self.common.live.subscribe()),
+            metrics: self.common.metrics.clone(),
+            health: Health { heartbeats: heartbeats.clone(), shutdown: self.course.conductor.watch() },
+            dashboard: Some(Dashboard::new(self.common.address)),
+        };
+        tokio::select! {
+            () = heartbeats.all_begun() => {}
+            _ = self.course.ends.recv() => return Err(Error::internal("a worker ended before it began")),
+        }
+        let (predecessor, mine) = match succession {
+            Some(Succession { predecessor, control, offer }) => (predecessor, Some((control, offer))),
+            None => (None, None),
+        };
+        // Until it lets go, the process before answers on all of the sockets.
+        let conversing = match predecessor {
+            Some((predecessor, taken)) => match predecessor.ready(taken).await? {
+                Consent::Given(conversing) => Some(conversing),
+                Consent::Alone => None,
+            },
+            None => None,
+        };
+        self.course.conductor.advance(Phase::Running);
+        let Plain { listeners, busy } = plain;
+        let redirector = Redirector {
+            live: self.common.live.subscribe(),
+            metrics: self.common.metrics.clone(),
+            shutdown: self.course.conductor.watch(),
+            _busy: busy,
+        };
+        redirector.start(listeners).map_err(os)?;
+        if !metrics_sockets.is_empty() {
+            exposition.start(metrics_sockets).map_err(os)?;
+        }
+        if let Some(conversing) = conversing {
+            conversing.serving().await;
+        }
+        let attended = mine.map(|(control, offer)| control.attend(offer)).transpose().map_err(os)?;
+        self.course.supervisor.ready();
+        let supervisor = self.course.supervisor.clone();
+        tokio::spawn(async move { supervisor.run().await });
+        Ok(attended.unzip())
     }
-    let needed = u64::from(max_connections) * if passed_on { 2 } else { 1 } + 64;
-    if let Some(have) = getrlimit(Resource::Nofile).current.filter(|have| *have < needed) {
-        warn!(
-            "max_connections is {max_connections}, which may need {needed} open files, but the limit is {have}; raise it \
-             (LimitNOFILE= in a systemd unit), or lower max_connections"
+
+    /// Waits for the reason to stop, and conducts the workers to their end.
+    async fn serve(mut self, attendant: Option<Attendant>, mut takeovers: Option<Takeovers>) -> Result<Cause> {
+        let takeover = async {
+            match &mut takeovers {
+                Some(takeovers) => takeovers.recv().await,
+                None => None,
+            }
+        };
+        let stop = tokio::select! {
+            name = self.course.signals.next() => Stop::Signal(name),
+            Some(takeover) = takeover => Stop::Replaced(takeover),
+            _ = self.course.ends.recv() => {
+                self.course.conductor.advance(Phase::Closing);
+                return Err(Error::internal("a worker ended by itself"));
+            }
+        };
+        // An offer that stood would keep the sockets open.
+        if let Some(attendant) = &attendant {
+            attendant.close();
+        }
+        let (cause, outlived) = match stop {
+            Stop::Signal(name) => {
+                let (delay, drain) = self.times();
+                let outlived = self.course.leave(name, delay, drain).await;
+                if let Some(attendant) = attendant {
+                    attendant.remove();
+                }
+                (Cause::Signal(name), outlived)
+            }
+            Stop::Replaced(takeover) => (Cause::Replaced(takeover.process), self.let_go(takeover).await),
+        };
+        if let Some(why) = outlived {
+            self.course.close(&why).await;
+        }
+        Ok(cause)
+    }
+
+    /// Drains beside the process that serves by now, and says why that ended if it was not the end of the last connection.
+    async fn let_go(&mut self, takeover: Takeover) -> Option<String> {
+        let (_, drain) = self.times();
+        let connections = u64::try_from(self.common.metrics.open_connections()).unwrap_or_default();
+        info!(
+            process = takeover.process,
+            connections,
+            "another process has taken over: no new connections; open ones may finish within {} s",
+            drain.as_secs()
         );
+        self.course.conductor.replaced(takeover.complete);
+        if takeover.same_service {
+            self.course.supervisor.replaced_by(takeover.process);
+        } else {
+            self.course.supervisor.stopping(drain + CLOSING + MARGIN);
+        }
+        takeover.done(connections).await;
+        let drained = drained(&self.common.metrics, drain);
+        tokio::pin!(drained);
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                () = all_ended(&mut self.course.ends) => return None,
+                () = &mut drained => return Some(OVER.to_owned()),
+                // A service manager that stops the whole service means the new process, which drains from now on; so does
+                // this one.
+                name = self.course.signals.next() => {
+                    if asked {
+                        return Some(format!("{name}, a second signal"));
+                    }
+                    info!("{name}: stopping already, since another process has taken over");
+                    asked = true;
+                }
+            }
+        }
     }
+
+    /// `drain_delay` and `drain_timeout`.
+    fn times(&self) -> (Duration, Duration) {
+        let live = self.common.live.borrow();
+        (live.config.server.drain_delay, live.config.server.drain_timeout)
+    }
+}
+
+/// Each address that is listened on, and how it came about.
+fn told(listeners: &[Listener]) -> Vec<String> {
+    let mut places = Vec::new();
+    for listener in listeners {
+        let address = listener.address;
+        let place = match listener.origin {
+            Origin::Bound => address.to_string(),
+            Origin::Activated => format!("{address}, a socket of systemd,"),
+            Origin::HandedOver(_) => format!("{address}, the socket of the process before,"),
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 fn os(error: std::io::Error) -> Error {

@@ -1,12 +1,13 @@
-//! A TLS connection over a TCP socket, on rustls' unbuffered API.
+//! A TLS connection over a socket, on rustls' unbuffered API.
 //!
 //! Buffers belong to the worker thread, not to the connection: a connection keeps only what is unfinished (a partial
 //! record, plaintext that nobody has taken, ciphertext that the socket didn't take) and gives that back when it is empty.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+use crate::observe::metrics::Tally;
+use crate::socket::Socket;
 
 /// What one read from a TLS socket takes at most.
 pub(crate) const INPUT: usize = 64 * 1024;
@@ -27,6 +30,12 @@ const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 const MAX_FRAGMENT: usize = 16 * 1024;
 /// The ciphertext of [`PLAIN`] bytes.
 const OUTPUT: usize = PLAIN + PLAIN / MAX_FRAGMENT * RECORD_OVERHEAD;
+/// What one read takes of a peer whose records are mostly overhead. Each of them costs as much as a large one, and what
+/// one read takes is processed before any other connection of the worker.
+const CRUMBS: usize = 8 * 1024;
+/// What is read of a stream before the other connections of the worker have their turn. Whoever reads a stream goes on
+/// while there is something, and there may be thousands of frames in little.
+const GIVE_WAY: usize = 128 * 1024;
 /// More unsent ciphertext than this makes writers wait.
 const HIGH_WATER: usize = 64 * 1024;
 /// How long a closing connection waits for the peer to have read what was sent, and how much it discards meanwhile.
@@ -111,11 +120,20 @@ pub(crate) struct Tls {
     pub(crate) outgoing: Waiting,
     received_close: bool,
     sent_close: bool,
+    /// Whether the peer sends crumbs: records of a few bytes, or none with data in them.
+    crumbs: bool,
 }
 
 impl Tls {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session, incoming: Vec::new(), outgoing: Waiting::default(), received_close: false, sent_close: false }
+        Self {
+            session,
+            incoming: Vec::new(),
+            outgoing: Waiting::default(),
+            received_close: false,
+            sent_close: false,
+            crumbs: false,
+        }
     }
 
     /// Whether the peer has said that it sends no more (`close_notify`).
@@ -137,6 +155,22 @@ impl Tls {
         let held = self.incoming.len();
         buffer[..held].copy_from_slice(&self.incoming);
         held
+    }
+
+    /// How much of `buffer` to fill, with [`held`](Self::held) bytes at its front.
+    pub(crate) fn appetite(&self, buffer: usize) -> usize {
+        if self.crumbs { buffer.min(self.held() + CRUMBS) } else { buffer }
+    }
+
+    /// Judges a read of so much ciphertext, in which there was so much plaintext. Whether it was crumbs: then the others
+    /// have their turn.
+    pub(crate) fn judge(&mut self, ciphertext: usize, plaintext: usize) -> bool {
+        // A single small record is nothing unusual.
+        let is_much = ciphertext > CRUMBS / 2;
+        if is_much {
+            self.crumbs = plaintext < ciphertext / 2;
+        }
+        is_much && self.crumbs
     }
 
     /// Processes `input`, which begins with what [`lay_out`](Self::lay_out) put there, and keeps what is incomplete.
@@ -283,7 +317,7 @@ pub(crate) const fn ciphertext_len(plain: usize) -> usize {
 }
 
 /// Writes as much of `waiting` as the socket takes; ready when all of it is gone.
-pub(crate) fn poll_drain(socket: &TcpStream, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub(crate) fn poll_drain(socket: &Socket, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     while !waiting.is_empty() {
         let count = ready!(poll_write(socket, waiting.as_slice(), cx))?;
         waiting.advance(count);
@@ -292,7 +326,7 @@ pub(crate) fn poll_drain(socket: &TcpStream, waiting: &mut Waiting, cx: &mut Con
 }
 
 /// Writes what the socket takes of `bytes`.
-pub(crate) fn poll_write(socket: &TcpStream, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+pub(crate) fn poll_write(socket: &Socket, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     loop {
         match socket.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(socket.poll_write_ready(cx))?,
@@ -302,8 +336,15 @@ pub(crate) fn poll_write(socket: &TcpStream, bytes: &[u8], cx: &mut Context<'_>)
     }
 }
 
+/// Has the task polled again when the other connections of its worker had their turn.
+///
+/// Waking it would not do: the runtime would run it again and again, dozens of times, before it looks at a socket.
+pub(crate) fn come_back(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+}
+
 /// Reads what the socket has into `buffer`.
-pub(crate) fn poll_read(socket: &TcpStream, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+pub(crate) fn poll_read(socket: &Socket, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     loop {
         // Readiness first: it is what makes a busy connection yield to the others of its worker.
         ready!(socket.poll_read_ready(cx))?;
@@ -317,13 +358,17 @@ pub(crate) fn poll_read(socket: &TcpStream, buffer: &mut [u8], cx: &mut Context<
 /// A TLS connection as a stream of bytes, for those who need one (HTTP). Shutting it down sends `close_notify` and
 /// leaves the other direction open.
 pub struct TlsStream {
-    socket: TcpStream,
+    socket: Socket,
     tls: Tls,
     /// Plaintext that nobody has taken yet.
     plain: Waiting,
-    traffic: Rc<Cell<Traffic>>,
+    traffic: Arc<Passed>,
+    /// Where what goes through is counted as it does.
+    tally: Arc<Tally>,
     closing: Option<Closing>,
     lingers: bool,
+    /// What was read since the other connections of the worker had their turn.
+    taken: usize,
 }
 
 /// Bytes of plaintext that went through a stream.
@@ -333,6 +378,25 @@ pub struct Traffic {
     pub received: u64,
     /// To the peer.
     pub sent: u64,
+}
+
+/// What went through a stream so far. One thread at a time writes to it.
+#[derive(Debug, Default)]
+pub struct Passed {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Passed {
+    /// As it is now.
+    pub fn get(&self) -> Traffic {
+        Traffic { received: self.received.load(Relaxed), sent: self.sent.load(Relaxed) }
+    }
+}
+
+/// Without the price of an atomic addition, since nobody else writes.
+fn add(counter: &AtomicU64, count: usize) {
+    counter.store(counter.load(Relaxed) + count as u64, Relaxed);
 }
 
 impl std::fmt::Debug for TlsStream {
@@ -349,20 +413,34 @@ enum Closing {
 
 impl TlsStream {
     /// `plain` is what came with the last message of the handshake.
-    pub(crate) fn new(socket: TcpStream, tls: Tls, plain: Vec<u8>) -> Self {
+    pub(crate) fn new(socket: Socket, tls: Tls, plain: Vec<u8>) -> Self {
         Self {
             socket,
             tls,
             plain: Waiting { bytes: plain, start: 0 },
-            traffic: Rc::default(),
+            traffic: Arc::default(),
+            tally: Arc::default(),
             closing: None,
             lingers: false,
+            taken: 0,
         }
     }
 
+    /// The address of the peer, where it has one.
+    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        self.socket.peer_addr()
+    }
+
     /// What goes through, to be read while or after somebody else has the stream.
-    pub fn traffic(&self) -> Rc<Cell<Traffic>> {
+    pub fn traffic(&self) -> Arc<Passed> {
         self.traffic.clone()
+    }
+
+    /// Has the plaintext that goes through counted in `tally`, when it has come and before it goes.
+    #[must_use]
+    pub(crate) fn counted(self, tally: Arc<Tally>) -> Self {
+        tally.received(self.plain.len());
+        Self { tally, ..self }
     }
 
     /// Makes shutting down the end of both directions, for a server that has said all it will: what the peer still
@@ -385,28 +463,36 @@ impl TlsStream {
         poll_drain(&self.socket, &mut self.tls.outgoing, cx)
     }
 
-    /// The socket and the TLS connection, for the relay. Nothing may have been read yet.
-    pub(crate) fn into_parts(self) -> (TcpStream, Tls, Waiting) {
-        (self.socket, self.tls, self.plain)
+    /// The socket and the TLS connection, for the relay, and where to count. Nothing may have been read yet.
+    pub(crate) fn into_parts(self) -> (Socket, Tls, Waiting, Arc<Tally>) {
+        (self.socket, self.tls, self.plain, self.tally)
     }
 
     /// Reads and processes once. Plaintext goes to `buffer` as far as it has room, the rest to `plain`.
     fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        let Self { socket, tls, plain, .. } = self;
+        let Self { socket, tls, plain, tally, taken, .. } = self;
         with_scratch(|scratch| {
             // Room for what was asked for, and never less than the rest of a whole record.
             let want = ciphertext_len(buffer.remaining().max(MAX_FRAGMENT)) + RECORD_OVERHEAD;
             let held = tls.lay_out(&mut scratch.input);
-            let end = want.max(held + MAX_FRAGMENT).min(scratch.input.len());
-            let count = ready!(poll_read(socket, &mut scratch.input[held..end], cx))?;
+            let end = tls.appetite(want.max(held + MAX_FRAGMENT).min(scratch.input.len()));
+            let Poll::Ready(read) = poll_read(socket, &mut scratch.input[held..end], cx) else {
+                *taken = 0;
+                return Poll::Pending;
+            };
+            let count = read?;
             if count == 0 {
                 return Poll::Ready(Ok(0));
             }
+            let mut plaintext = 0;
             let result = tls.process(&mut scratch.input[..held + count], |payload| {
+                tally.received(payload.len());
+                plaintext += payload.len();
                 let (now, later) = payload.split_at(payload.len().min(buffer.remaining()));
                 buffer.put_slice(now);
                 plain.push(later);
             });
+            *taken = if tls.judge(count, plaintext) { GIVE_WAY } else { *taken + count };
             Poll::Ready(result.map(|()| count).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)))
         })
     }
@@ -437,7 +523,8 @@ impl TlsStream {
             tls.outgoing.push(rest);
             Ok(count)
         })?;
-        self.traffic.update(|traffic| Traffic { sent: traffic.sent + count as u64, ..traffic });
+        self.tally.sent(count);
+        add(&self.traffic.sent, count);
         Poll::Ready(Ok(count))
     }
 }
@@ -454,8 +541,13 @@ impl AsyncRead for TlsStream {
             }
             let count = buffer.filled().len() - before;
             if count > 0 || this.tls.received_close() || buffer.remaining() == 0 {
-                this.traffic.update(|traffic| Traffic { received: traffic.received + count as u64, ..traffic });
+                add(&this.traffic.received, count);
                 return Poll::Ready(Ok(()));
+            }
+            if this.taken >= GIVE_WAY {
+                this.taken = 0;
+                come_back(cx);
+                return Poll::Pending;
             }
             let outcome = ready!(this.poll_fill(cx, buffer));
             // Alerts and answers to key updates: as far as the socket takes them now, the rest with the next write, which
@@ -533,7 +625,7 @@ impl AsyncWrite for TlsStream {
 
 /// Discards what the peer still sends until it closes, for a while: closing a socket with unread bytes makes the kernel
 /// send a reset, which can overtake what was sent last (an alert, the end of a response).
-fn poll_linger(socket: &TcpStream, until: Pin<&mut Sleep>, left: &mut usize, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_linger(socket: &Socket, until: Pin<&mut Sleep>, left: &mut usize, cx: &mut Context<'_>) -> Poll<()> {
     with_scratch(|scratch| {
         while *left > 0 {
             match poll_read(socket, &mut scratch.input, cx) {
@@ -547,7 +639,7 @@ fn poll_linger(socket: &TcpStream, until: Pin<&mut Sleep>, left: &mut usize, cx:
 }
 
 /// Sends `bytes`, then closes the socket so that the peer gets to read them.
-pub(crate) async fn send_and_close(mut socket: TcpStream, bytes: &[u8]) {
+pub(crate) async fn send_and_close(mut socket: Socket, bytes: &[u8]) {
     use tokio::io::AsyncWriteExt;
     let goodbye = async {
         socket.write_all(bytes).await?;

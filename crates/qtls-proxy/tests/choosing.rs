@@ -19,11 +19,13 @@ const ALL: [Scheme; 4] =
 
 fn endpoint(order: &[KeyAlgorithm], credentials: Vec<ServerCredential>) -> ServerEndpoint {
     ServerEndpoint::new(ServerOptions {
+        names: Vec::new(),
         policy: Arc::new(Policy { signatures: order.to_vec(), ..Policy::default() }),
         credentials,
         client_verifier: None,
-        sessions: SessionLimits { timeout: Duration::ZERO, capacity: 0 },
+        sessions: SessionLimits { timeout: Duration::ZERO, capacity: 0 }.into(),
         alpn: Vec::new(),
+        previous: None,
     })
     .unwrap()
 }
@@ -41,6 +43,8 @@ fn offer(schemes: &[Scheme], chain_schemes: Option<&[Scheme]>) -> Offer {
         shares: vec![0x11ec],
         schemes: schemes.to_vec(),
         chain_schemes: chain_schemes.map(<[Scheme]>::to_vec),
+        suites: vec![0x1302],
+        ..Offer::default()
     }
 }
 
@@ -132,11 +136,13 @@ fn a_certificate_can_be_kept_to_the_clients_that_trust_it() {
 
     let kept = ServerCredential { only_for: Some(only_for), ..own.credential("ecdsa") };
     let error = ServerEndpoint::new(ServerOptions {
+        names: Vec::new(),
         policy: Arc::new(Policy::default()),
         credentials: vec![kept],
         client_verifier: None,
-        sessions: SessionLimits { timeout: Duration::ZERO, capacity: 0 },
+        sessions: SessionLimits { timeout: Duration::ZERO, capacity: 0 }.into(),
         alpn: Vec::new(),
+        previous: None,
     })
     .unwrap_err();
     assert_eq!(error.message(), "there is no certificate for every client");
@@ -286,7 +292,7 @@ mod hosts {
         assert_eq!(
             change("\"c.example\"]", "\"A.example\"]"),
             "DIR/server.json:10:36: virtual_hosts[1].names[1]: \"a.example\" is already a name of virtual_hosts[0]\n  \
-             hint: a name belongs to one virtual host: remove it from the other"
+             hint: a name belongs to one virtual host: remove it from the other, or give one of them `alpn`"
         );
         assert_eq!(
             change("[\"ml-dsa-65\", \"ecdsa-p384\"]", "[\"ml-dsa-56\"]"),

@@ -204,6 +204,7 @@ fn sessions_resume_and_a_resumed_one_names_no_certificate() {
         let policy = policy(true, false, None);
         let endpoint = |sessions| {
             ServerEndpoint::new(ServerOptions {
+                names: Vec::new(),
                 policy: policy.clone(),
                 credentials: vec![ServerCredential::new(ca.credential(
                     Profile::Server,
@@ -213,11 +214,12 @@ fn sessions_resume_and_a_resumed_one_names_no_certificate() {
                 client_verifier: None,
                 sessions,
                 alpn: Vec::new(),
+                previous: None,
             })
             .unwrap()
         };
         for (timeout, resumes) in [(60, true), (0, false)] {
-            let endpoint = endpoint(SessionLimits { timeout: Duration::from_secs(timeout), capacity: 10 });
+            let endpoint = endpoint(SessionLimits { timeout: Duration::from_secs(timeout), capacity: 10 }.into());
             let config = client(&policy, &ca, None);
             let mut outcome = Vec::new();
             for _ in 0..2 {
@@ -265,7 +267,8 @@ fn a_client_hello_in_single_bytes_and_in_small_records_is_one_client_hello() {
                 drop(near);
                 header
             };
-            let (header, outcome) = tokio::join!(writing, accept(far, |offer| endpoint.decide(offer, None), &pool));
+            let (header, outcome) =
+                tokio::join!(writing, accept(far, Vec::new(), |offer| endpoint.decide(offer, None), &pool));
             assert_eq!((header[0], header[5]), (22, 2), "a ServerHello");
             assert_eq!(outcome.unwrap_err().reason(), "closed");
         }
@@ -283,7 +286,7 @@ async fn answer(endpoint: &ServerEndpoint, bytes: &[u8]) -> (Vec<u8>, &'static s
         near.read_to_end(&mut answer).await.unwrap();
         answer
     };
-    let (answer, outcome) = tokio::join!(talking, accept(far, |offer| endpoint.decide(offer, None), &pool));
+    let (answer, outcome) = tokio::join!(talking, accept(far, Vec::new(), |offer| endpoint.decide(offer, None), &pool));
     (answer, outcome.unwrap_err().reason())
 }
 

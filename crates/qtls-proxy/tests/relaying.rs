@@ -15,6 +15,7 @@ use qtls_proxy::handshake::{accept, connect};
 use qtls_proxy::relay::{End, relay};
 use qtls_proxy::shutdown::{Conductor, Phase};
 use qtls_proxy::stream::{TlsStream, Traffic};
+use support::uneven::{Numbers, bytes, read_unevenly, write_unevenly};
 use support::{Ca, client, endpoint, handshake, name, on_one_thread, policy, pool, sockets};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,66 +39,11 @@ async fn relayed(idle: Duration) -> Relayed {
     let conductor = Conductor::new();
     let mut shutdown = conductor.watch();
     let stream = far.unwrap().stream;
-    let task = spawn_local(async move { relay(stream, server_side, idle, &mut shutdown).await });
+    let task = spawn_local(async move { relay(stream, server_side, idle, None, &mut shutdown).await });
     Relayed { client: near.unwrap().stream, upstream, task, conductor }
 }
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// A small generator of reproducible numbers (xorshift): what is tested is the relay, not the randomness.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: u64) -> usize {
-        usize::try_from(self.next() % limit).unwrap()
-    }
-}
-
-fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut numbers = Numbers(seed | 1);
-    (0..length).map(|_| numbers.next() as u8).collect()
-}
-
-/// Writes in pieces of random size, with pauses, then says that it is done.
-async fn write_unevenly(mut to: impl tokio::io::AsyncWrite + Unpin, data: Arc<Vec<u8>>, seed: u64) {
-    let mut numbers = Numbers(seed | 1);
-    let mut rest = &data[..];
-    while !rest.is_empty() {
-        let limit = [1, 100, 20_000, 300_000][numbers.below(4)];
-        let (piece, later) = rest.split_at((1 + numbers.below(limit)).min(rest.len()));
-        to.write_all(piece).await.unwrap();
-        rest = later;
-        for _ in 0..numbers.below(3) {
-            tokio::task::yield_now().await;
-        }
-    }
-    to.shutdown().await.unwrap();
-}
-
-/// Reads in pieces of random size, with pauses, to the end.
-async fn read_unevenly(mut from: impl tokio::io::AsyncRead + Unpin, seed: u64) -> Vec<u8> {
-    let mut numbers = Numbers(seed | 1);
-    let mut received = Vec::new();
-    let mut buffer = vec![0; 300_000];
-    loop {
-        let limit = [1, 5000, 299_999][numbers.below(3)];
-        let size = 1 + numbers.below(limit);
-        match from.read(&mut buffer[..size]).await.unwrap() {
-            0 => return received,
-            count => received.extend_from_slice(&buffer[..count]),
-        }
-        for _ in 0..numbers.below(3) {
-            tokio::task::yield_now().await;
-        }
-    }
-}
 
 #[test]
 fn every_byte_arrives_in_both_directions_at_any_pace() {
@@ -174,7 +120,7 @@ fn a_question_that_comes_with_the_end_of_the_handshake_is_answered() {
             answer
         };
         let answering = async {
-            let stream = accept(far, |offer| endpoint.decide(offer, None), &pool()).await.unwrap().stream;
+            let stream = accept(far, Vec::new(), |offer| endpoint.decide(offer, None), &pool()).await.unwrap().stream;
             let (mut upstream, server_side) = sockets().await;
             let mut shutdown = conductor.watch();
             let serving = async {
@@ -183,7 +129,7 @@ fn a_question_that_comes_with_the_end_of_the_handshake_is_answered() {
                 upstream.write_all(&question).await.unwrap();
                 upstream.shutdown().await.unwrap();
             };
-            tokio::join!(relay(stream, server_side, LONG, &mut shutdown), serving).0
+            tokio::join!(relay(stream, server_side, LONG, None, &mut shutdown), serving).0
         };
         let (answer, (end, traffic)) = tokio::join!(asking, answering);
         assert_eq!(answer, b"question");

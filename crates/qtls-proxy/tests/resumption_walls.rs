@@ -9,24 +9,39 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use qtls_core::Error;
-use qtls_core::credentials::Source;
+use qtls_core::credentials::{Credential, Source};
 use qtls_core::endpoint::{ServerCredential, ServerEndpoint, ServerOptions};
 use qtls_core::policy::{KeyAlgorithm, Policy};
-use qtls_core::sessions::SessionLimits;
+use qtls_core::sessions::{SessionLimits, SessionOptions, TicketKeyFile, TicketKeys};
 use qtls_core::verify::{AllowList, ClientVerifier, Crl, Identity, Revocation, RevocationMode};
 use qtls_pki::crl::Reason;
 use qtls_pki::issue::{Profile, Template, public_key};
+use qtls_proxy::client_sessions::ClientSessions;
 use rustls::ClientConfig;
-use support::{Ca, client, handshake, on_one_thread, policy};
+use support::{Ca, client, handshake, new_key, on_one_thread, policy, template};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn endpoint(policy: &Arc<Policy>, ca: &Ca, verifier: Option<Arc<ClientVerifier>>) -> ServerEndpoint {
+    endpoint_with(policy, ca, verifier, None)
+}
+
+fn endpoint_with(
+    policy: &Arc<Policy>,
+    ca: &Ca,
+    verifier: Option<Arc<ClientVerifier>>,
+    ticket_keys: Option<Arc<TicketKeys>>,
+) -> ServerEndpoint {
     ServerEndpoint::new(ServerOptions {
+        names: Vec::new(),
         policy: policy.clone(),
         credentials: vec![ServerCredential::new(ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256))],
         client_verifier: verifier,
-        sessions: SessionLimits { timeout: Duration::from_secs(60), capacity: 100 },
+        sessions: SessionOptions {
+            ticket_keys,
+            ..SessionLimits { timeout: Duration::from_secs(60), capacity: 100 }.into()
+        },
         alpn: Vec::new(),
+        previous: None,
     })
     .unwrap()
 }
@@ -54,6 +69,54 @@ async fn connect(endpoint: &ServerEndpoint, config: &Arc<ClientConfig>) -> Resul
     Ok(far.facts.resumed)
 }
 
+/// The other side of it: nobody is asked about the server when its session is resumed.
+#[test]
+fn a_client_resumes_no_session_beyond_the_end_of_the_servers_chain() {
+    on_one_thread(async {
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        // Certificates count whole seconds.
+        let end = SystemTime::now() + Duration::from_secs(4);
+        let key = new_key(KeyAlgorithm::EcdsaP256);
+        let short = Template { not_after: end, ..template(Profile::Server, "a.example") };
+        let leaf = ca.intermediate.issue(&short, &public_key(key.as_ref()).unwrap()).unwrap();
+        let chain = vec![leaf, ca.intermediate.certificate().clone()];
+        let serving = |credential: Credential| {
+            ServerEndpoint::new(ServerOptions {
+                names: Vec::new(),
+                policy: policy.clone(),
+                credentials: vec![ServerCredential::new(credential)],
+                client_verifier: None,
+                sessions: SessionLimits { timeout: Duration::from_secs(60), capacity: 100 }.into(),
+                alpn: Vec::new(),
+                previous: None,
+            })
+            .unwrap()
+        };
+        let server = serving(Credential::from_chain("short", "a test's chain", chain, key, "a test's key").unwrap());
+        let sessions = ClientSessions::new(8);
+        let mut config = ClientConfig::clone(&client(&policy, &ca, None));
+        config.resumption = sessions.resumption();
+        let config = Arc::new(config);
+        let once = async || {
+            let (near, far) = handshake(&server, &config).await;
+            let (mut near, mut far) =
+                (near.map_err(|failure| Error::from(failure).message().to_owned())?, far.unwrap());
+            sessions.completed(&near.facts);
+            far.stream.write_all(b"x").await.unwrap();
+            near.stream.read_exact(&mut [0]).await.unwrap();
+            Ok::<_, String>(near.facts.resumed)
+        };
+        assert_eq!((once().await, once().await), (Ok(false), Ok(true)));
+        // There are tickets, and the chain is over: the handshake is a full one, in which that shows.
+        while SystemTime::now() < end + Duration::from_secs(2) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let refused = once().await.unwrap_err();
+        assert!(refused.contains("expired"), "{refused}");
+    });
+}
+
 /// The client holds a ticket; the server it meets next is another endpoint: a full handshake, by that one's rules.
 #[test]
 fn a_ticket_of_another_endpoint_opens_no_door() {
@@ -63,23 +126,36 @@ fn a_ticket_of_another_endpoint_opens_no_door() {
         let policy = policy(true, false, None);
         let required = |ca: &Ca| Some(ClientVerifier::new(ca.anchors(&policy, 3), true));
         let with_certificate = ca.credential(Profile::Client, "client", KeyAlgorithm::EcdsaP256);
+        let shared = Arc::new(TicketKeys::from_file(&TicketKeyFile::generate().unwrap()).unwrap());
 
-        // From a lax host, which is also: from before verify_client was turned on.
-        let (lax, strict) = (endpoint(&policy, &ca, None), endpoint(&policy, &ca, required(&ca)));
-        let nobody = client(&policy, &ca, None);
-        assert_eq!(connect(&lax, &nobody).await, Ok(false));
-        assert_eq!(connect(&lax, &nobody).await, Ok(true), "the ticket is good where it came from");
-        assert_eq!(connect(&strict, &nobody).await.unwrap_err().0, "certificate_missing");
+        for keys in [None, Some(shared)] {
+            // From a lax host, which is also: from before verify_client was turned on.
+            let endpoint = |verifier| endpoint_with(&policy, &ca, verifier, keys.clone());
+            let (lax, strict) = (endpoint(None), endpoint(required(&ca)));
+            let nobody = client(&policy, &ca, None);
+            assert_eq!(connect(&lax, &nobody).await, Ok(false));
+            assert_eq!(connect(&lax, &nobody).await, Ok(true), "the ticket is good where it came from");
+            assert_eq!(connect(&strict, &nobody).await.unwrap_err().0, "certificate_missing");
 
-        // From a host with another CA.
-        let elsewhere = endpoint(&policy, &ca, required(&another));
-        let somebody = client(&policy, &ca, Some(&with_certificate));
-        assert_eq!(connect(&strict, &somebody).await, Ok(false));
-        assert_eq!(connect(&strict, &somebody).await, Ok(true));
-        assert_eq!(connect(&elsewhere, &somebody).await.unwrap_err().0, "certificate_unknown_issuer");
+            // From a host with another CA.
+            let elsewhere = endpoint(required(&another));
+            let somebody = client(&policy, &ca, Some(&with_certificate));
+            assert_eq!(connect(&strict, &somebody).await, Ok(false));
+            assert_eq!(connect(&strict, &somebody).await, Ok(true));
+            assert_eq!(connect(&elsewhere, &somebody).await.unwrap_err().0, "certificate_unknown_issuer");
 
-        // And back: a strict host's ticket is nothing to a lax one but a full handshake.
-        assert_eq!(connect(&lax, &somebody).await, Ok(false));
+            // And back: a strict host's ticket is nothing to a lax one but a full handshake.
+            assert_eq!(connect(&lax, &somebody).await, Ok(false));
+
+            // With the same keys, a twin resumes what was made without certificates, and nothing else.
+            let twins = (endpoint(None), endpoint(required(&ca)));
+            let nobody = client(&policy, &ca, None);
+            assert_eq!(connect(&twins.0, &nobody).await, Ok(false));
+            assert_eq!(connect(&lax, &nobody).await, Ok(keys.is_some()));
+            let somebody = client(&policy, &ca, Some(&with_certificate));
+            assert_eq!(connect(&strict, &somebody).await, Ok(false));
+            assert_eq!(connect(&twins.1, &somebody).await, Ok(false));
+        }
     });
 }
 
@@ -139,16 +215,13 @@ fn a_certificate_that_expired_since_ends_its_sessions() {
         let policy = policy(true, false, None);
         let verifier = ClientVerifier::new(ca.anchors(&policy, 3), true);
         let strict = endpoint(&policy, &ca, Some(verifier));
-        let key = support::new_key(KeyAlgorithm::EcdsaP256);
+        let key = new_key(KeyAlgorithm::EcdsaP256);
         // The last whole second of its validity is the next but one.
-        let short = Template {
-            not_after: SystemTime::now() + Duration::from_secs(2),
-            ..support::template(Profile::Client, "client")
-        };
+        let short =
+            Template { not_after: SystemTime::now() + Duration::from_secs(2), ..template(Profile::Client, "client") };
         let leaf = ca.intermediate.issue(&short, &public_key(key.as_ref()).unwrap()).unwrap();
         let chain = vec![leaf, ca.intermediate.certificate().clone()];
-        let credential =
-            qtls_core::credentials::Credential::from_chain("client", "a test", chain, key, "a test").unwrap();
+        let credential = Credential::from_chain("client", "a test", chain, key, "a test").unwrap();
         let config = client(&policy, &ca, Some(&credential));
         assert_eq!(connect(&strict, &config).await, Ok(false));
         // What is waited for is the passing of time.

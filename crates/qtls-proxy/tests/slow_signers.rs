@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use qtls_core::endpoint::{ServerEndpoint, Signing};
 use qtls_core::policy::KeyAlgorithm;
+use qtls_core::verify::ClientVerifier;
 use qtls_pki::issue::Profile;
 use qtls_proxy::handshake;
 use qtls_proxy::signing::SigningPool;
@@ -123,7 +124,7 @@ fn handshakes_complete_while_every_slow_signer_is_stuck() {
             slow_ones.push(spawn_local(async move {
                 let (client, server) = tokio::join!(
                     handshake::connect(near, config, name("a.example")),
-                    handshake::accept(far, |offer| slow.decide(offer, None), &pool)
+                    handshake::accept(far, Vec::new(), |offer| slow.decide(offer, None), &pool)
                 );
                 (client.unwrap().facts, server.unwrap().facts)
             }));
@@ -135,7 +136,7 @@ fn handshakes_complete_while_every_slow_signer_is_stuck() {
             let (near, far) = sockets().await;
             let (client, server) = tokio::join!(
                 handshake::connect(near, config.clone(), name("a.example")),
-                handshake::accept(far, |offer| fast.decide(offer, None), &pool)
+                handshake::accept(far, Vec::new(), |offer| fast.decide(offer, None), &pool)
             );
             client.unwrap();
             assert_eq!(server.unwrap().facts.group_name(), "X25519MLKEM768");
@@ -146,6 +147,65 @@ fn handshakes_complete_while_every_slow_signer_is_stuck() {
             let (client, server) = task.await.unwrap();
             assert_eq!(server.scheme_name(), "ecdsa_secp256r1_sha256");
             assert_eq!(client.group, server.group);
+        }
+    });
+}
+
+/// The other side of it: the client's own key, as towards an upstream that asks for a certificate.
+#[test]
+fn handshakes_complete_while_every_slow_signer_of_a_client_is_stuck() {
+    on_one_thread(async {
+        const SLOW: usize = 4;
+        let ca = Ca::new(KeyAlgorithm::EcdsaP256);
+        let policy = policy(true, false, None);
+        let gate = Arc::new(Gate::default());
+        let stuck = Delayed {
+            key: new_key(KeyAlgorithm::EcdsaP256),
+            before: Arc::new({
+                let gate = gate.clone();
+                move || gate.pass()
+            }),
+        };
+        let server = |verifier: Option<Arc<ClientVerifier>>| {
+            let credential = ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256);
+            endpoint(&policy, credential, Signing::Inline, verifier)
+        };
+        let asking = server(Some(ClientVerifier::new(ca.anchors(&policy, 3), true)));
+        let other = server(None);
+        let slow = client(&policy, &ca, Some(&ca.credential_with(Profile::Client, "client.example", Arc::new(stuck))));
+        let fast = client(&policy, &ca, None);
+        let pool = Arc::new(SigningPool::new(SLOW).unwrap());
+
+        let mut slow_ones = Vec::new();
+        for _ in 0..SLOW {
+            let (near, far) = sockets().await;
+            let (asking, pool, slow) = (asking.clone(), pool.clone(), slow.clone());
+            slow_ones.push(spawn_local(async move {
+                let (client, server) = tokio::join!(
+                    handshake::connect_signing(near, slow, name("a.example"), Some(&pool)),
+                    handshake::accept(far, Vec::new(), |offer| asking.decide(offer, None), &pool)
+                );
+                (client.unwrap().facts, server.unwrap().facts)
+            }));
+        }
+        while gate.waiting.load(Ordering::SeqCst) < SLOW {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..50 {
+            let (near, far) = sockets().await;
+            let (client, server) = tokio::join!(
+                handshake::connect_signing(near, fast.clone(), name("a.example"), None),
+                handshake::accept(far, Vec::new(), |offer| other.decide(offer, None), &pool)
+            );
+            client.unwrap();
+            assert!(server.unwrap().facts.peer_chain.is_empty());
+        }
+        assert!(slow_ones.iter().all(|task| !task.is_finished()), "the slow signers are still stuck");
+        gate.open();
+        for task in slow_ones {
+            let (client, server) = task.await.unwrap();
+            assert_eq!(client.scheme_name(), "ecdsa_secp256r1_sha256", "what the server signed with is still seen");
+            assert_eq!(server.peer_chain.len(), 2, "the client has shown its certificate");
         }
     });
 }
@@ -177,7 +237,7 @@ fn a_signer_of_25_ms_leaves_the_others_their_latency() {
                 let start = Instant::now();
                 let (client, server) = tokio::join!(
                     handshake::connect(near, config, name("a.example")),
-                    handshake::accept(far, |offer| endpoint.decide(offer, None), &pool)
+                    handshake::accept(far, Vec::new(), |offer| endpoint.decide(offer, None), &pool)
                 );
                 client.unwrap();
                 server.unwrap();

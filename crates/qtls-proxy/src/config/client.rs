@@ -7,7 +7,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fields::{self, Secret};
+use super::limits::Limits;
+use super::policy::Profile;
 use super::sections::{Algorithms, ClientLogging, CrlFiles, Logging, ProtocolVersion};
+use super::server::{Metrics, Reload, Sandbox};
+use super::tunnel::{ClientLimits, ClientMetrics, Tunnel};
 
 /// The configuration of qtls-client.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,6 +33,21 @@ pub struct ClientConfig {
     #[serde(deserialize_with = "ClientLogging::into_logging")]
     #[schemars(with = "ClientLogging")]
     pub logging: Logging,
+    /// Plain connections that are taken here and carried to TLS servers, for as long as the process runs. Where the command
+    /// line names a server, there are none.
+    pub tunnels: Vec<Tunnel>,
+    /// What tunnels take on.
+    #[serde(deserialize_with = "ClientLimits::into_limits")]
+    #[schemars(with = "ClientLimits")]
+    pub limits: Limits,
+    /// The Prometheus endpoint of tunnels. It is on if this section is there, unless `enabled` is false.
+    #[serde(deserialize_with = "ClientMetrics::into_metrics")]
+    #[schemars(with = "Option<ClientMetrics>")]
+    pub metrics: Option<Metrics>,
+    /// Which changes of files tunnels apply without being asked. SIGHUP always asks.
+    pub reload: Reload,
+    /// How much of what the process will not need must have been taken from it before tunnels serve.
+    pub sandbox: Sandbox,
 }
 
 impl Default for ClientConfig {
@@ -40,6 +59,11 @@ impl Default for ClientConfig {
             certificates: ClientCertificates::default(),
             algorithms: Algorithms::default(),
             logging: ClientLogging::default().into(),
+            tunnels: Vec::new(),
+            limits: ClientLimits::default().into(),
+            metrics: None,
+            reload: Reload::default(),
+            sandbox: Sandbox::default(),
         }
     }
 }
@@ -71,6 +95,22 @@ pub struct Client {
     #[serde(deserialize_with = "fields::whole::<0, 1000, _, _>")]
     #[schemars(range(min = 0, max = 1000))]
     pub max_retries: u32,
+    /// The number of threads that carry tunnels.
+    #[serde(deserialize_with = "fields::whole::<1, 1024, _, _>")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub worker_threads: u16,
+    /// How many connections may be open at the same time, over all tunnels.
+    #[serde(deserialize_with = "fields::whole::<1, 10_000_000, _, _>")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: u32,
+    /// How long the open connections of tunnels may go on after the signal to stop, in seconds. 0 closes them at once.
+    #[serde(deserialize_with = "fields::seconds::<0, 86_400, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 0, max = 86_400))]
+    pub drain_timeout: Duration,
+    /// The user that a process with tunnels becomes once its sockets are open, by name. Only root can become another one.
+    #[serde(deserialize_with = "fields::optional_user")]
+    #[schemars(length(min = 1))]
+    pub user: Option<String>,
 }
 
 impl Default for Client {
@@ -82,6 +122,10 @@ impl Default for Client {
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             max_retries: 3,
+            worker_threads: 1,
+            max_connections: 1000,
+            drain_timeout: Duration::from_secs(25),
+            user: None,
         }
     }
 }
@@ -92,10 +136,16 @@ impl Default for Client {
 pub struct ClientTls {
     /// The protocol version. TLS 1.3 is the only one.
     pub protocol_version: ProtocolVersion,
-    /// Whether key exchanges combine a post-quantum KEM with a classical group.
-    pub hybrid_mode: bool,
-    /// Whether servers without post-quantum key exchange are refused.
-    pub pqc_only: bool,
+    /// The algorithms that may be chosen from, and what is chosen where nothing else is said.
+    pub profile: Profile,
+    /// Whether key exchanges combine a post-quantum KEM with a classical group. Without it: as the profile has it.
+    #[serde(deserialize_with = "fields::said")]
+    #[schemars(with = "bool")]
+    pub hybrid_mode: Option<bool>,
+    /// Whether servers without post-quantum key exchange are refused. Without it: as the profile has it.
+    #[serde(deserialize_with = "fields::said")]
+    #[schemars(with = "bool")]
+    pub pqc_only: Option<bool>,
     /// Whether the server's name is sent in the ClientHello (SNI).
     pub server_name_indication: bool,
     /// Whether the server's certificate is verified. Without it, anyone can pretend to be the server.
@@ -106,8 +156,9 @@ impl Default for ClientTls {
     fn default() -> Self {
         Self {
             protocol_version: ProtocolVersion::Tls13,
-            hybrid_mode: true,
-            pqc_only: false,
+            profile: Profile::Default,
+            hybrid_mode: None,
+            pqc_only: None,
             server_name_indication: true,
             verify_peer: true,
         }

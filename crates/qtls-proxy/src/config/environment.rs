@@ -191,7 +191,7 @@ fn lay(root: &mut Node, key: &str, text: &str, place: &Place) -> Result<()> {
 fn expand_node(node: &mut Node, path: &str, environment: &Environment, used: &mut BTreeSet<String>) -> Result<()> {
     match &mut node.value {
         Value::String(text) if text.contains("${") => {
-            let (expanded, from_environment) = expand_text(text, environment, used)
+            let (expanded, from_environment) = expand_text(text, is_secret(path), environment, used)
                 .map_err(|(message, hint)| Error::configuration(message).at(&node.place).key(path).hint(hint))?;
             // Text from the environment gets the type that its key wants, wherever it stands.
             node.value = if from_environment { Value::Text(expanded) } else { Value::String(expanded) };
@@ -208,9 +208,16 @@ fn expand_node(node: &mut Node, path: &str, environment: &Environment, used: &mu
     }
 }
 
+/// Whether what stands at a key is never shown.
+fn is_secret(path: &str) -> bool {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    key == "pin" || key.ends_with("passphrase")
+}
+
 /// The text with its variables expanded, and whether there were any.
 fn expand_text(
     text: &str,
+    secret: bool,
     environment: &Environment,
     used: &mut BTreeSet<String>,
 ) -> Result<(String, bool), (String, String)> {
@@ -232,6 +239,8 @@ fn expand_text(
                 && !name.starts_with(|c: char| c.is_ascii_digit())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !is_name {
+                // A passphrase may have these characters in it, or somebody took them for quotes.
+                let name = if secret { "…" } else { name };
                 let message = format!("`${{{name}}}` is not the name of an environment variable");
                 return Err((message, format!("write ${{NAME}}, nothing more; {literal}")));
             }

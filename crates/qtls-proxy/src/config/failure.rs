@@ -47,7 +47,13 @@ impl Failure {
         let Inner { error, open } = *self.0;
         let (error, path) = match open {
             Some(Open::Missing(field)) => (error, join(path, field)),
-            Some(Open::Unknown(known)) => (error.hint(unknown_key_hint(place, path, known)), path.to_owned()),
+            Some(Open::Unknown(known)) => {
+                let error = match OF_SERVERS.iter().find(|(key, ..)| *key == path) {
+                    Some((_, why, hint)) => Error::configuration(*why).hint(*hint),
+                    None => error.hint(unknown_key_hint(place, path, known)),
+                };
+                (error, path.to_owned())
+            }
             None => (error, path.to_owned()),
         };
         let error = if matches!(place, Place::Default) { error } else { error.at(place) };
@@ -87,7 +93,17 @@ impl de::Error for Failure {
             "a sequence" => "a list".to_owned(),
             other => other.to_owned(),
         };
-        let error = Error::configuration(format!("expected {expected}, found {}", describe(found)));
+        let shown = match found {
+            // A PIN in the place of the section that it belongs to.
+            Unexpected::Str(_) if expected.starts_with("an object") => "a string".to_owned(),
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_)
+                if expected.starts_with("an object") =>
+            {
+                "a number".to_owned()
+            }
+            found => describe(found),
+        };
+        let error = Error::configuration(format!("expected {expected}, found {shown}"));
         let remedy = match found {
             Unexpected::Str("true" | "false") if expected.starts_with("true") => Some("write it without quotes"),
             Unexpected::Str(digits) if expected.contains("whole") && digits.parse::<u64>().is_ok() => {
@@ -191,6 +207,26 @@ fn unknown_key_hint(place: &Place, path: &str, known: &[&str]) -> String {
         }
     }
 }
+
+/// Keys of the server that have no place in the client's file, where whoever writes that knows them from: why, and the
+/// remedy.
+const OF_SERVERS: [(&str, &str, &str); 3] = [
+    (
+        "limits.handshake_timeout",
+        "it is about clients of a server, and a tunnel's handshake is with the server it leads to",
+        "set `client.connect_timeout`: it is from taking a connection to the end of that handshake",
+    ),
+    (
+        "limits.header_bytes",
+        "a tunnel reads no HTTP: it carries every byte as it is",
+        "remove the key; qtls-server has it, in HTTP mode",
+    ),
+    (
+        "limits.body_bytes",
+        "a tunnel reads no HTTP: it carries every byte as it is",
+        "remove the key; qtls-server has it, in HTTP mode",
+    ),
+];
 
 /// The longest string that an error message quotes, in characters.
 const LONGEST_QUOTE: usize = 80;

@@ -12,7 +12,7 @@ use serde::ser::Serializer;
 use zeroize::Zeroizing;
 
 use super::failure::with_hint;
-use super::upstream::{self, UpstreamAddress};
+use super::upstream;
 
 /// A value that is never shown: not by `Debug`, not in an error message. Zeroed when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -144,6 +144,17 @@ pub(super) fn ip_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<I
     deserializer.deserialize_str(AddressVisitor)
 }
 
+/// An IP address, or null for none.
+pub(super) fn optional_ip_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    struct Item(IpAddr);
+    impl<'de> Deserialize<'de> for Item {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            ip_address(deserializer).map(Item)
+        }
+    }
+    Ok(Option::<Item>::deserialize(deserializer)?.map(|item| item.0))
+}
+
 /// The path of a file.
 pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     FilePath::deserialize(deserializer).map(|path| path.0)
@@ -161,6 +172,16 @@ pub(super) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pa
         return Err(with_hint("the list is empty", "name at least one file or directory, or remove the section"));
     }
     Ok(paths.into_iter().map(|path| path.0).collect())
+}
+
+/// The name of a user of the system, or null for none. Whether there is such a user is for the host to say.
+pub(super) fn optional_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    // What would not survive /etc/passwd, or the C string that the name is looked up as.
+    if name.as_ref().is_some_and(|name| name.is_empty() || name.contains([':', '\0', '\n', '/'])) {
+        return Err(with_hint("this is no name of a user", "write a name such as \"qtls\", or remove the key"));
+    }
+    Ok(name)
 }
 
 /// The name or IP address of a server, or null for none. Brackets around an IPv6 address are taken off.
@@ -188,7 +209,15 @@ pub(super) fn metrics_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     if matches!(path.as_str(), "/health" | "/ready") {
         return refuse("is taken by the health checks on the same port", "the usual path is \"/metrics\"");
     }
+    if matches!(path.as_str(), "/dashboard" | "/dashboard.json") {
+        return refuse("is taken by the dashboard on the same port", "the usual path is \"/metrics\"");
+    }
     Ok(path)
+}
+
+/// True or false, and that it was said.
+pub(super) fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(deserializer).map(Some)
 }
 
 /// A list of names with at least one, or null for none.
@@ -211,16 +240,6 @@ pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
         ));
     }
     Ok(names.map(|names| names.into_iter().map(|name| name.0).collect()))
-}
-
-/// The list of upstream servers, with at least one.
-pub(super) fn upstream_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UpstreamAddress>, D::Error> {
-    let servers = Vec::<UpstreamAddress>::deserialize(deserializer)?;
-    if servers.is_empty() {
-        let hint = "name at least one server as \"host:port\", or remove `upstream` for the built-in status page";
-        return Err(with_hint("the list is empty", hint));
-    }
-    Ok(servers)
 }
 
 struct WholeVisitor {

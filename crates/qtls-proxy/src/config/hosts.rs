@@ -133,22 +133,38 @@ pub(super) fn inherit(root: &mut Node) {
     let Value::List(hosts) = &mut hosts.node.value else { return };
     for host in hosts {
         let Value::Object(own) = &mut host.value else { continue };
+        // A profile is a whole: lists and modes that were chosen for another one would contradict it.
+        let has_its_own_profile = own.iter().any(|entry| entry.key == "tls" && entry.node.child("profile").is_some());
         for (section, top) in &sections {
+            if has_its_own_profile && *section == "algorithms" {
+                continue;
+            }
             match own.iter_mut().find(|entry| entry.key == *section) {
                 None => own.push(Entry { key: (*section).to_owned(), place: top.place.clone(), node: top.clone() }),
                 // An upstream is one thing: half of one and half of another would be neither.
                 Some(_) if *section == "upstream" => {}
-                Some(entry) => fill(&mut entry.node, top, *section == "certificates"),
+                Some(entry) => {
+                    let kept_apart: &[&str] = match *section {
+                        "certificates" if has_one_of(&entry.node, &OWN_CERTIFICATES) => &OWN_CERTIFICATES,
+                        "tls" if has_its_own_profile => &["hybrid_mode", "pqc_only"],
+                        _ => &[],
+                    };
+                    fill(&mut entry.node, top, kept_apart);
+                }
             }
         }
     }
 }
 
-fn fill(own: &mut Node, top: &Node, certificates: bool) {
+fn has_one_of(node: &Node, keys: &[&str]) -> bool {
+    keys.iter().any(|key| node.child(key).is_some())
+}
+
+/// Gives `own` what it leaves out and `top` has, but for the keys that are kept apart.
+fn fill(own: &mut Node, top: &Node, kept_apart: &[&str]) {
     let (Value::Object(own), Value::Object(top)) = (&mut own.value, &top.value) else { return };
-    let has_its_own = certificates && own.iter().any(|entry| OWN_CERTIFICATES.contains(&entry.key.as_str()));
     for entry in top {
-        let apart = has_its_own && OWN_CERTIFICATES.contains(&entry.key.as_str());
+        let apart = kept_apart.contains(&entry.key.as_str());
         if !apart && !own.iter().any(|existing| existing.key == entry.key) {
             own.push(entry.clone());
         }

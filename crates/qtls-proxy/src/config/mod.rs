@@ -4,19 +4,30 @@
 //! line and column (or the variable), the key, and the remedy; an unknown key is an error. What the names of algorithms
 //! mean is the policy table's business; that files exist, the credentials'. Both report through [`Origins`].
 
+mod alpn;
 mod client;
 mod de;
 mod environment;
 mod failure;
 mod fields;
+mod health_check;
 mod hosts;
+mod limits;
+mod log_detail;
 mod origins;
+mod policy;
+mod proxy_protocol;
+mod redirect;
 mod schema;
 mod sections;
 mod server;
 mod settle;
 mod tree;
+mod tunnel;
 mod upstream;
+mod upstream_rules;
+mod upstream_servers;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -27,17 +38,32 @@ use std::path::{Path, PathBuf};
 
 use qtls_core::error::{Error, Result};
 use serde::de::DeserializeOwned;
+use tracing::level_filters::STATIC_MAX_LEVEL;
 
+pub use alpn::AlpnProtocol;
 pub use client::{Client, ClientCertificates, ClientConfig, ClientTls};
 pub use fields::Secret;
+pub use health_check::{HealthCheck, HealthCheckKind, Statuses};
 pub use hosts::HostName;
+pub use limits::{Limits, WhenFull};
 pub use origins::Origins;
+pub use policy::{Profile, Report};
+pub use proxy_protocol::{ProxyProtocol, SentHeader};
+pub use redirect::Redirect;
 pub use schema::{client_schema, server_schema};
-pub use sections::{Algorithms, CrlFiles, CrlMode, LogLevel, Logging, ProtocolVersion};
+pub use sections::{Algorithms, CrlFiles, CrlMode, LogFormat, LogLevel, Logging, ProtocolVersion};
+pub(crate) use server::covers;
 pub use server::{AdditionalCertificate, AllowEntry, OnlyFor, VerifyClient, VirtualHost};
-pub use server::{Fips, GroupPreference, Hsm, Limits, Metrics, Server, ServerCertificates, ServerConfig, ServerTls};
-pub use upstream::{BadAddress, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
+pub use server::{
+    Fips, GroupPreference, Hsm, Metrics, Reload, Sandbox, Server, ServerCertificates, ServerConfig, ServerTls,
+    TicketKeys,
+};
+pub use tunnel::{ListenAddress, RemoteAddress, SocketMode, Tunnel};
+pub use upstream::{BadAddress, Hsts, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
+pub use upstream_servers::{Balance, UpstreamServer};
+pub use upstream_tls::{HttpVersion, UpstreamTls};
 
+use crate::key_log;
 use environment::Variable;
 use tree::{Node, Place, Value};
 
@@ -117,6 +143,8 @@ pub struct Loaded<T> {
     pub warnings: Vec<String>,
     /// Where the values came from, for the checks that follow.
     pub origins: Origins,
+    /// The file it was read from, if there was one.
+    pub file: Option<PathBuf>,
 }
 
 /// Reads the configuration of qtls-server. Where `metrics` are not enabled, the value has none; `hsm` and `fips` are
@@ -127,7 +155,10 @@ pub struct Loaded<T> {
 /// each other. Names of algorithms and the files that are named are not looked at, but for the default `ca_bundle`.
 pub fn load_server(source: &Source) -> Result<Loaded<ServerConfig>> {
     let mut loaded: Loaded<ServerConfig> = load(source, &Kind::SERVER)?;
+    let named = source.env.get(key_log::VARIABLE).filter(|path| !path.is_empty());
+    loaded.value.key_log_file = named.map(PathBuf::from);
     settle::server(&mut loaded.value, &loaded.origins, &source.certificate_dir)?;
+    loaded.warnings.extend(log_detail::missing(&loaded.value.logging, &loaded.origins, STATIC_MAX_LEVEL));
     Ok(loaded)
 }
 
@@ -136,8 +167,9 @@ pub fn load_server(source: &Source) -> Result<Loaded<ServerConfig>> {
 /// # Errors
 /// As for [`load_server`].
 pub fn load_client(source: &Source) -> Result<Loaded<ClientConfig>> {
-    let loaded: Loaded<ClientConfig> = load(source, &Kind::CLIENT)?;
+    let mut loaded: Loaded<ClientConfig> = load(source, &Kind::CLIENT)?;
     settle::client(&loaded.value, &loaded.origins)?;
+    loaded.warnings.extend(log_detail::missing(&loaded.value.logging, &loaded.origins, STATIC_MAX_LEVEL));
     Ok(loaded)
 }
 
@@ -194,7 +226,7 @@ fn load<T: DeserializeOwned>(source: &Source, kind: &Kind) -> Result<Loaded<T>> 
     hosts::inherit(&mut root);
     let origins = Origins::of(&root, place);
     let value = de::from_tree(root)?;
-    Ok(Loaded { value, warnings, origins })
+    Ok(Loaded { value, warnings, origins, file: source.file.clone() })
 }
 
 fn read(path: &Path) -> Result<Node> {

@@ -41,6 +41,11 @@ impl Origins {
         self.places.contains_key(key)
     }
 
+    /// Whether two keys have their value from one place, as a virtual host has from the top what it leaves out.
+    pub fn are_the_same(&self, one: &str, other: &str) -> bool {
+        self.places.get(one).is_some_and(|place| self.places.get(other) == Some(place))
+    }
+
     /// The place of the key as [`Origins::error`] shows it: `server.json:12:5`.
     pub fn place(&self, key: &str) -> Option<String> {
         let mut key = key;

@@ -59,7 +59,7 @@ impl JsonSchema for ProtocolVersion {
 }
 
 /// Certificate revocation lists.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CrlFiles {
     /// Files, or directories of files, in PEM or DER.
@@ -85,7 +85,7 @@ pub enum CrlMode {
 /// Which algorithms are offered and accepted, in order of preference. A list that is absent means the default.
 //
 // The names are as configured: the policy table resolves them. A list that is there is never empty.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct Algorithms {
     /// Key exchange: KEMs and classical groups, which `tls.hybrid_mode` pairs, or groups by name.
@@ -112,10 +112,12 @@ pub struct Algorithms {
 pub struct Logging {
     /// The least important level that is logged.
     pub level: LogLevel,
+    /// What a line looks like.
+    pub format: LogFormat,
     /// The log file.
     #[serde(deserialize_with = "fields::optional_path")]
     pub file: Option<PathBuf>,
-    /// The size at which the log file is rotated, in MiB.
+    /// The size at which the log file, and the access log file, is rotated, in MiB.
     #[serde(deserialize_with = "fields::whole::<1, 1_048_576, _, _>")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub max_size_mb: u32,
@@ -125,20 +127,51 @@ pub struct Logging {
     pub max_files: u32,
     /// Whether to log to standard error.
     pub console: bool,
+    /// Whether each connection is a line of the log, when it has ended.
+    pub access: bool,
+    /// A file for the lines of connections. Without it, they are in the log.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub access_file: Option<PathBuf>,
+    /// The audit log: who and what changed what this server does, and whom it refused, in lines of JSON.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub audit_file: Option<PathBuf>,
 }
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, file: None, max_size_mb: 100, max_files: 10, console: true }
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            file: None,
+            max_size_mb: 100,
+            max_files: 10,
+            console: true,
+            access: true,
+            access_file: None,
+            audit_file: None,
+        }
     }
 }
 
-/// What the client logs, and where to. The same keys as the server's, with quieter defaults.
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: time, level, message, and fields as `key=value`.
+    #[default]
+    Text,
+    /// For machines: a JSON object.
+    Json,
+}
+
+/// What the client logs, and where to. Keys of the server's, with quieter defaults.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct ClientLogging {
     /// The least important level that is logged.
     level: LogLevel,
+    /// What a line looks like.
+    format: LogFormat,
     /// The log file.
     #[serde(deserialize_with = "fields::optional_path")]
     file: Option<PathBuf>,
@@ -152,6 +185,14 @@ pub(super) struct ClientLogging {
     max_files: u32,
     /// Whether to log to standard error.
     console: bool,
+    /// Whether each connection of a tunnel is a line of the log, when it has ended.
+    access: bool,
+    /// A file for the lines of connections. Without it, they are in the log.
+    #[serde(deserialize_with = "fields::optional_path")]
+    access_file: Option<PathBuf>,
+    /// The audit log of tunnels: who and what changed what they do, and which servers were refused, in lines of JSON.
+    #[serde(deserialize_with = "fields::optional_path")]
+    audit_file: Option<PathBuf>,
 }
 
 impl ClientLogging {
@@ -163,15 +204,17 @@ impl ClientLogging {
 
 impl Default for ClientLogging {
     fn default() -> Self {
-        let Logging { file, max_size_mb, max_files, .. } = Logging::default();
-        Self { level: LogLevel::Warn, file, max_size_mb, max_files, console: false }
+        let Logging { format, file, max_size_mb, max_files, access, access_file, audit_file, .. } = Logging::default();
+        let (level, console) = (LogLevel::Warn, false);
+        Self { level, format, file, max_size_mb, max_files, console, access, access_file, audit_file }
     }
 }
 
 impl From<ClientLogging> for Logging {
     fn from(section: ClientLogging) -> Self {
-        let ClientLogging { level, file, max_size_mb, max_files, console } = section;
-        Self { level, file, max_size_mb, max_files, console }
+        let ClientLogging { level, format, file, max_size_mb, max_files, console, access, access_file, audit_file } =
+            section;
+        Self { level, format, file, max_size_mb, max_files, console, access, access_file, audit_file }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,11 +13,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::alpn::{self, AlpnProtocol};
 use super::fields::{self, Secret};
 use super::hosts::{self, HostName};
+use super::limits::Limits;
+use super::policy::{Profile, Report};
+use super::proxy_protocol::ProxyProtocol;
+use super::redirect::Redirect;
 use super::sections::{Algorithms, CrlFiles, Logging, ProtocolVersion};
 use super::upstream::Upstream;
 use super::{DEFAULT_CERTIFICATE_DIR, SERVER_CERT, SERVER_KEY};
+use crate::starttls::Starttls;
 
 /// The configuration of qtls-server.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -43,12 +49,29 @@ pub struct ServerConfig {
     pub virtual_hosts: Vec<VirtualHost>,
     /// Where the plaintext goes. Without it, the server answers with its own status page.
     pub upstream: Option<Upstream>,
-    /// How long a client may take.
+    /// How long a client may take, and how much one client, or all of them, may take of the server.
     pub limits: Limits,
+    /// A port on which plain HTTP is answered with the way to https. Without it, there is none.
+    pub redirect: Option<Redirect>,
     /// What is logged, and where to.
     pub logging: Logging,
     /// The Prometheus endpoint. It is on if this section is there, unless `enabled` is false.
     pub metrics: Option<Metrics>,
+    /// What the variable `SSLKEYLOGFILE` names, whether or not it is honoured.
+    #[serde(skip)]
+    pub key_log_file: Option<PathBuf>,
+    /// Which changes of files are applied without being asked. SIGHUP always asks.
+    pub reload: Reload,
+    /// How much of what the process will not need must have been taken from it before it serves.
+    pub sandbox: Sandbox,
+}
+
+impl ServerConfig {
+    /// Where the secrets of connections are written to, if `tls.dangerous_key_log` is true for any host.
+    pub fn key_log(&self) -> Option<&Path> {
+        let is_on = self.tls.dangerous_key_log || self.virtual_hosts.iter().any(|host| host.tls.dangerous_key_log);
+        self.key_log_file.as_deref().filter(|_| is_on)
+    }
 }
 
 /// Where the server listens, and how much it takes on.
@@ -74,6 +97,25 @@ pub struct Server {
     #[serde(deserialize_with = "fields::seconds::<0, 86_400, _>", serialize_with = "fields::as_seconds")]
     #[schemars(with = "u32", range(min = 0, max = 86_400))]
     pub drain_timeout: Duration,
+    /// How long new connections are still accepted after the signal to stop, in seconds, while `/ready` says no: the time
+    /// that load balancers need to look elsewhere.
+    #[serde(deserialize_with = "fields::seconds::<0, 3600, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 0, max = 3600))]
+    pub drain_delay: Duration,
+    /// The user that the server becomes once its sockets are open, by name. Only root can become another one.
+    #[serde(deserialize_with = "fields::optional_user")]
+    #[schemars(length(min = 1))]
+    pub user: Option<String>,
+    /// The path of the Unix socket over which a new process takes the listening sockets over from the one that serves.
+    /// Without it, no hand-over is offered or asked for.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub handover: Option<PathBuf>,
+    /// The protocol in whose words clients ask for TLS before the handshake; TLS at once is taken as well. For TCP
+    /// upstreams only. Without it, every connection begins with the handshake.
+    pub starttls: Option<Starttls>,
+    /// The load balancers in front that say by the PROXY protocol for whom a connection is made. Without it, every
+    /// connection that begins with a PROXY header is refused.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Server {
@@ -94,6 +136,11 @@ impl Default for Server {
             worker_threads: None,
             max_connections: 10_000,
             drain_timeout: Duration::from_secs(25),
+            drain_delay: Duration::ZERO,
+            user: None,
+            handover: None,
+            starttls: None,
+            proxy_protocol: None,
         }
     }
 }
@@ -104,32 +151,72 @@ impl Default for Server {
 pub struct ServerTls {
     /// The protocol version. TLS 1.3 is the only one.
     pub protocol_version: ProtocolVersion,
-    /// Whether key exchanges combine a post-quantum KEM with a classical group.
-    pub hybrid_mode: bool,
-    /// Whether clients without post-quantum key exchange are refused.
-    pub pqc_only: bool,
+    /// The algorithms that may be chosen from, and what is chosen where nothing else is said.
+    pub profile: Profile,
+    /// Whether key exchanges combine a post-quantum KEM with a classical group. Without it: as the profile has it.
+    #[serde(deserialize_with = "fields::said")]
+    #[schemars(with = "bool")]
+    pub hybrid_mode: Option<bool>,
+    /// Whether clients without post-quantum key exchange are refused. Without it: as the profile has it.
+    #[serde(deserialize_with = "fields::said")]
+    #[schemars(with = "bool")]
+    pub pqc_only: Option<bool>,
     /// How long a session may be resumed, in seconds. 0 turns resumption off; the most is 7 days (RFC 8446, 4.6.1).
     #[serde(deserialize_with = "fields::seconds::<0, 604_800, _>", serialize_with = "fields::as_seconds")]
     #[schemars(with = "u32", range(min = 0, max = 604_800))]
     pub session_timeout: Duration,
-    /// How many sessions are kept for resumption. 0 turns resumption off.
+    /// How many sessions are kept for resumption. 0 turns resumption off, but for tickets.
     #[serde(deserialize_with = "fields::whole::<0, 10_000_000, _, _>")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub session_cache_size: u32,
+    /// The keys of session tickets, by which every server that has them resumes the others' sessions. Without it, sessions
+    /// are kept in this process.
+    pub ticket_keys: Option<TicketKeys>,
     /// Whose order of key exchange groups decides.
     pub group_preference: GroupPreference,
+    /// Whether the secrets of connections are written to the file that the environment variable `SSLKEYLOGFILE` names:
+    /// whoever reads it can decrypt recordings of them. Without this, the variable is ignored.
+    pub dangerous_key_log: bool,
+    /// A stricter policy that is tried and changes nothing: clients that it would refuse are counted and logged.
+    pub report: Option<Report>,
 }
 
 impl Default for ServerTls {
     fn default() -> Self {
         Self {
             protocol_version: ProtocolVersion::Tls13,
-            hybrid_mode: true,
-            pqc_only: false,
+            profile: Profile::Default,
+            hybrid_mode: None,
+            pqc_only: None,
             session_timeout: Duration::from_secs(3600),
             session_cache_size: 10_000,
+            ticket_keys: None,
             group_preference: GroupPreference::PostQuantum,
+            dangerous_key_log: false,
+            report: None,
         }
+    }
+}
+
+/// Where the keys of session tickets come from: a file of keys, or a secret that they are derived from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct TicketKeys {
+    /// A file of keys, as `qtls ticket-keys generate` makes it: the first encrypts, all decrypt.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub file: Option<PathBuf>,
+    /// A file with a secret of at least 32 bytes, from which every server derives the same keys by the time.
+    #[serde(deserialize_with = "fields::optional_path")]
+    pub secret_file: Option<PathBuf>,
+    /// With `secret_file`: how long each key encrypts, in seconds.
+    #[serde(deserialize_with = "fields::seconds::<60, 604_800, _>", serialize_with = "fields::as_seconds")]
+    #[schemars(with = "u32", range(min = 60, max = 604_800))]
+    pub step: Duration,
+}
+
+impl Default for TicketKeys {
+    fn default() -> Self {
+        Self { file: None, secret_file: None, step: Duration::from_secs(3600) }
     }
 }
 
@@ -273,10 +360,16 @@ pub struct OnlyFor {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct VirtualHost {
-    /// The names that clients ask for: `a.example`, or `*.b.example` for one label in front.
-    #[serde(deserialize_with = "hosts::names")]
+    /// The names that clients ask for: `a.example`, or `*.b.example` for one label in front. Without it, a host with `alpn`
+    /// is for every name that is no other host's.
+    #[serde(default, deserialize_with = "hosts::names")]
     #[schemars(length(min = 1))]
     pub names: Vec<HostName>,
+    /// The protocols that this host is for, as clients offer them by ALPN: `["h2"]`, `["postgresql"]`; the most preferred
+    /// first. The same names may then have other hosts for other protocols. Without it, the host is for any protocol.
+    #[serde(default, deserialize_with = "alpn::protocols")]
+    #[schemars(length(min = 1))]
+    pub alpn: Vec<AlpnProtocol>,
     /// Its certificates, and how its clients are verified.
     #[serde(default)]
     pub certificates: ServerCertificates,
@@ -393,23 +486,49 @@ impl Default for Fips {
     }
 }
 
-/// How long a client may take.
+/// Which changes of files are applied without being asked.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct Limits {
-    /// From accepting the connection to the end of the handshake, in seconds.
-    #[serde(deserialize_with = "fields::seconds::<1, 3600, _>", serialize_with = "fields::as_seconds")]
-    #[schemars(with = "u32", range(min = 1, max = 3600))]
-    pub handshake_timeout: Duration,
-    /// Without a byte in either direction, in seconds.
-    #[serde(deserialize_with = "fields::seconds::<1, 604_800, _>", serialize_with = "fields::as_seconds")]
-    #[schemars(with = "u32", range(min = 1, max = 604_800))]
-    pub idle_timeout: Duration,
+pub struct Reload {
+    /// Certificates, keys and their passphrases, trust anchors, revocation lists and ticket keys.
+    pub watch_credentials: bool,
+    /// The configuration file.
+    pub watch_config: bool,
 }
 
-impl Default for Limits {
+impl Default for Reload {
     fn default() -> Self {
-        Self { handshake_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(300) }
+        Self { watch_credentials: true, watch_config: false }
+    }
+}
+
+/// How much of the sandbox must be in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Nothing is taken away. `server.user` counts all the same.
+    Off,
+    /// Everything that the system allows. What it doesn't is told at start.
+    #[default]
+    BestEffort,
+    /// Everything: the server doesn't start where a part is refused.
+    Required,
+}
+
+impl Sandbox {
+    /// The name as in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::BestEffort => "best-effort",
+            Self::Required => "required",
+        }
+    }
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -426,7 +545,11 @@ pub struct Metrics {
     #[serde(deserialize_with = "fields::port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// The path of the metrics. `/health` and `/ready` on the same port are taken.
+    /// The IP address of this machine on which the dashboard is shown, at `/dashboard` of the same port; null for
+    /// no dashboard. It shows networks of clients: connections to other addresses don't get it.
+    #[serde(deserialize_with = "fields::optional_ip_address")]
+    pub dashboard_address: Option<IpAddr>,
+    /// The path of the metrics. `/health`, `/ready` and `/dashboard` on the same port are taken.
     #[serde(deserialize_with = "fields::metrics_path")]
     #[schemars(regex(pattern = "^/"))]
     pub path: String,
@@ -434,6 +557,48 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enabled: true, address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 9091, path: "/metrics".to_owned() }
+        Self {
+            enabled: true,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 9091,
+            dashboard_address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            path: "/metrics".to_owned(),
+        }
     }
+}
+
+impl Metrics {
+    /// Where to listen, so that metrics and dashboard can be reached at their addresses; each with the key that asks for
+    /// it.
+    pub fn sockets(&self) -> Vec<(&'static str, SocketAddr)> {
+        let metrics = ("metrics.port", SocketAddr::new(self.address, self.port));
+        match self.dashboard_address {
+            None => vec![metrics],
+            Some(dashboard) if covers(self.address, dashboard) => vec![metrics],
+            Some(dashboard) => {
+                let dashboard_socket = ("metrics.dashboard_address", SocketAddr::new(dashboard, self.port));
+                // The wider one would keep the narrower one from being bound.
+                if covers(dashboard, self.address) { vec![dashboard_socket] } else { vec![metrics, dashboard_socket] }
+            }
+        }
+    }
+
+    /// Whether a connection to this address of this machine gets the metrics.
+    pub fn serves_metrics_on(&self, local: IpAddr) -> bool {
+        covers(self.address, local.to_canonical())
+    }
+
+    /// Whether a connection to this address of this machine gets the dashboard.
+    pub fn shows_dashboard_on(&self, local: IpAddr) -> bool {
+        self.dashboard_address.is_some_and(|address| covers(address, local.to_canonical()))
+    }
+}
+
+/// Whether who listens on `wide` is reached at `narrow`, too. `::` takes IPv4 connections as well.
+pub(crate) fn covers(wide: IpAddr, narrow: IpAddr) -> bool {
+    wide == narrow
+        || match wide {
+            IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+            IpAddr::V6(wide) => wide.is_unspecified(),
+        }
 }

@@ -1,10 +1,17 @@
 //! What goes on on a client's connection, as far as time limits need to know.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::framing::Flaw;
+use crate::upstream::{Busy, Leg, Peer, ServerId};
+
+/// How many requests a client may take back, if it is the greater part of them.
+const MOST_TAKEN_BACK: u64 = 500;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +49,14 @@ pub(super) struct Activity {
     /// Whether the client doesn't take what is written.
     blocked: Cell<bool>,
     requests: Cell<u64>,
-    /// The number of a request, from 0, whose length is ambiguous.
-    ambiguous: Cell<Option<u64>>,
+    /// How many of them the client took back while an upstream was at work on them.
+    taken_back: Cell<u64>,
+    /// The upstream server that was reached last.
+    upstream: RefCell<Option<Peer>>,
+    /// What was negotiated with it, over TLS.
+    leg: Cell<Option<Leg>>,
+    /// The number of a request, from 0, that is to be refused, and why.
+    flaw: Cell<Option<(u64, Flaw)>>,
     /// Whether the stream failed.
     failed: Cell<bool>,
     /// Whether the stream was shut down.
@@ -61,7 +74,10 @@ impl Activity {
             waiting: Cell::new(0),
             blocked: Cell::new(false),
             requests: Cell::new(0),
-            ambiguous: Cell::new(None),
+            taken_back: Cell::new(0),
+            upstream: RefCell::new(None),
+            leg: Cell::new(None),
+            flaw: Cell::new(None),
             failed: Cell::new(false),
             shut: Cell::new(false),
         })
@@ -100,13 +116,35 @@ impl Activity {
         }
     }
 
-    pub(super) fn ambiguous(&self, request: u64) {
-        self.ambiguous.set(Some(request));
+    /// The request with this number, from 0, and all behind it are to be refused.
+    pub(super) fn flawed(&self, request: u64, flaw: Flaw) {
+        self.flaw.set(Some((request, flaw)));
+    }
+
+    /// The client took a request back that an upstream was at work on.
+    pub(super) fn taken_back(&self) {
+        self.taken_back.set(self.taken_back.get() + 1);
+    }
+
+    /// Whether the client makes upstreams work for nothing (CVE-2023-44487): who goes elsewhere in time, as browsers do,
+    /// doesn't do so with most of very many requests.
+    pub(super) fn takes_back_too_much(&self) -> bool {
+        self.taken_back.get() >= MOST_TAKEN_BACK && self.taken_back.get() > self.requests.get() / 2
     }
 
     /// How many requests there were.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
+    }
+
+    /// The address of the upstream server that was reached last.
+    pub(super) fn upstream(&self) -> Option<Peer> {
+        self.upstream.borrow().clone()
+    }
+
+    /// What was negotiated with that server, over TLS.
+    pub(super) fn leg(&self) -> Option<Leg> {
+        self.leg.get()
     }
 
     /// Whether no request is under way.
@@ -154,10 +192,10 @@ impl Activity {
 }
 
 /// A request that is under way, until the last one who holds it is done with its parts.
-#[derive(Debug)]
 pub(super) struct Exchange {
     activity: Rc<Activity>,
-    ambiguous: bool,
+    /// From 0.
+    number: u64,
     waiting: Cell<bool>,
     /// Whether the response head is awaited.
     headless: Cell<bool>,
@@ -165,10 +203,14 @@ pub(super) struct Exchange {
     starved: Cell<bool>,
     /// Whether the request body broke off.
     broken: Cell<bool>,
+    /// Whether the request body is larger than it may be.
+    too_large: Cell<bool>,
     /// Whether the request body is being passed on.
     uploading: Cell<bool>,
     /// When a part of the request body was last passed on.
     uploaded: Cell<Option<Instant>>,
+    /// The server that it is under way on.
+    busy: Cell<Option<(ServerId, Busy)>>,
 }
 
 impl Exchange {
@@ -178,19 +220,40 @@ impl Exchange {
         activity.in_flight.set(activity.in_flight.get() + 1);
         Rc::new(Self {
             activity: activity.clone(),
-            ambiguous: activity.ambiguous.get() == Some(number),
+            number,
             waiting: Cell::new(false),
             headless: Cell::new(false),
             starved: Cell::new(false),
             broken: Cell::new(false),
+            too_large: Cell::new(false),
             uploading: Cell::new(false),
             uploaded: Cell::new(None),
+            busy: Cell::new(None),
         })
     }
 
-    /// Whether the request has both `Content-Length` and `Transfer-Encoding`.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        self.ambiguous
+    /// Why the request is to be refused although it parses.
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        self.activity.flaw.get().filter(|(first, _)| *first <= self.number).map(|(_, flaw)| flaw)
+    }
+
+    /// The request goes to the upstream server with this address.
+    pub(super) fn reaches(&self, upstream: Option<&Peer>, leg: Option<Leg>) {
+        self.activity.upstream.replace(upstream.cloned());
+        self.activity.leg.set(leg);
+    }
+
+    /// The request is under way on a server, which has this much more to do; not on the one before.
+    pub(super) fn occupies(&self, server: ServerId, busy: Busy) {
+        self.busy.set(Some((server, busy)));
+    }
+
+    /// The server that the request is under way on.
+    pub(super) fn server(&self) -> Option<ServerId> {
+        let busy = self.busy.take();
+        let server = busy.as_ref().map(|(server, _)| *server);
+        self.busy.set(busy);
+        server
     }
 
     /// The upstream's head is awaited, or has come.
@@ -222,6 +285,11 @@ impl Exchange {
         self.starved.get()
     }
 
+    /// The client no longer wants the response, of which there was more to come.
+    pub(super) fn taken_back(&self) {
+        self.activity.taken_back();
+    }
+
     /// The request body broke off.
     pub(super) fn broke_off(&self) {
         self.broken.set(true);
@@ -230,6 +298,17 @@ impl Exchange {
     /// Whether the request body broke off.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
+    }
+
+    /// The request body is larger than it may be, and so is not passed on to its end.
+    pub(super) fn exceeds(&self) {
+        self.broken.set(true);
+        self.too_large.set(true);
+    }
+
+    /// Whether the request body is larger than it may be.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.too_large.get()
     }
 
     /// The request body is being passed on, or no longer is.
@@ -245,6 +324,12 @@ impl Exchange {
     /// When a part of the request body will have been passed on for the last time `limit` ago, if that is to come.
     pub(super) fn uploaded_within(&self, limit: Duration) -> Option<Instant> {
         self.uploaded.get().map(|at| at + limit).filter(|later| *later > Instant::now())
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("activity", &self.activity).finish_non_exhaustive()
     }
 }
 
@@ -301,11 +386,29 @@ mod tests {
     }
 
     #[test]
-    fn only_the_request_that_is_ambiguous_is() {
+    fn what_is_behind_a_flaw_is_flawed_too() {
         let activity = Activity::new();
-        activity.ambiguous(1);
-        let numbers = [0, 1, 2].map(|_| Exchange::begin(&activity).is_ambiguous());
-        assert_eq!(numbers, [false, true, false]);
+        activity.flawed(1, Flaw::LineFeed);
+        let requests = [0, 1, 2].map(|_| Exchange::begin(&activity));
+        let flaw = Some(Flaw::LineFeed);
+        assert_eq!(requests.each_ref().map(|request| request.flaw()), [None, flaw, flaw]);
+    }
+
+    #[test]
+    fn taking_back_the_greater_part_of_very_many_requests_is_too_much() {
+        let activity = Activity::new();
+        let request = |taken_back| {
+            drop(Exchange::begin(&activity));
+            if taken_back {
+                activity.taken_back();
+            }
+        };
+        (1..MOST_TAKEN_BACK).for_each(|_| request(true));
+        assert!(!activity.takes_back_too_much());
+        request(true);
+        assert!(activity.takes_back_too_much());
+        (0..MOST_TAKEN_BACK).for_each(|_| request(false));
+        assert!(!activity.takes_back_too_much());
     }
 
     #[test]

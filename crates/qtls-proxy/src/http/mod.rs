@@ -6,13 +6,15 @@
 mod activity;
 mod body;
 mod framing;
+mod hsts;
 mod proxy;
 mod reply;
 mod responder;
+mod tunnel;
 mod wire;
 
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -21,7 +23,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{ACCEPT, HOST};
+use bytes::Bytes;
+use http::header::{ACCEPT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -29,26 +32,38 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use qtls_core::client_hello::Alpn;
 use qtls_core::facts::Facts;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::config;
 use crate::hosts::Names;
+use crate::limits::Life;
 use crate::shutdown::Shutdown;
-use crate::upstream::Upstream;
+use crate::upstream::{Leg, Peer, Upstream};
+pub(crate) use responder::escape;
+
 use activity::{Activity, Exchange, Limits, Overdue};
 use body::ResponseBody;
-use framing::Framing;
-use proxy::{Proxy, Visitor};
+use framing::{Flaw, Framing};
+use proxy::{Proxy, Tunnel, Visitor};
 use reply::Refusal;
+pub use tunnel::CloseWrite;
+use tunnel::Terms;
 use wire::Wire;
 
 /// From the first byte of a request head to its last. A head is a packet or two: only an attack takes longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be there without a request before a server that stops closes it: whoever was let in last has
+/// this long to say why it came.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a client may take to take the last bytes, once its connection is being closed for idleness.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A head that is larger gets 431. It also bounds what is buffered of a body in either direction.
-const MAX_HEAD: usize = 64 * 1024;
+/// Bounds what is buffered of a body in either direction, and the head of a response.
+const BUFFER: usize = 64 * 1024;
+/// A head with more gets 431: in HTTP/1.1 by hyper, whose default this is.
+const MAX_FIELDS: usize = 100;
 const MAX_STREAMS: u32 = 250;
 /// What HTTP/2 clients may send ahead, for all streams of a connection together, and for one.
 const WINDOW: u32 = 1024 * 1024;
@@ -68,12 +83,33 @@ pub struct Connection {
     pub names: Arc<Names>,
     /// The virtual host that the handshake was for.
     pub host: usize,
+    /// The protocols that the client offered.
+    pub alpn: Alpn,
+    /// How long the connection may live.
+    pub life: Option<Life>,
 }
 
-/// Where errors of upstream servers are counted.
-pub trait Observer: fmt::Debug {
-    /// An upstream server failed a connection or a request, for one of a fixed set of reasons.
-    fn upstream_error(&self, reason: &'static str);
+/// What the configuration says about the requests of all hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a connection lasts without a request, or a request without a byte in either direction.
+    pub idle: Duration,
+    /// How much the head of a request may take, in bytes.
+    pub head: usize,
+    /// How much the body of a request may take, in bytes. 0 is no limit.
+    pub body: u64,
+}
+
+impl Settings {
+    /// Those of a configuration.
+    pub fn of(limits: &config::Limits) -> Self {
+        let head = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
+        Self { idle: limits.idle_timeout, head, body: limits.body_bytes }
+    }
+
+    fn body_limit(&self) -> Option<u64> {
+        (self.body > 0).then_some(self.body)
+    }
 }
 
 /// What answers requests, for all connections of one worker.
@@ -81,6 +117,9 @@ pub trait Observer: fmt::Debug {
 pub struct Service {
     answers: Answers,
     limits: Limits,
+    /// How much the head of a request may take, in bytes.
+    head: usize,
+    hsts: Option<HeaderValue>,
     http1: http1::Builder,
     http2: http2::Builder<LocalTasks>,
 }
@@ -93,41 +132,56 @@ enum Answers {
 
 impl Service {
     /// The built-in pages: `/` and `/status.json` tell the visitor the facts of their own connection, `/health` is for
-    /// probes. Connections end after `idle` without a request.
-    pub fn responder(idle: Duration) -> Self {
-        Self::new(Answers::Pages, idle)
+    /// probes.
+    pub fn responder(settings: Settings) -> Self {
+        Self::new(Answers::Pages, None, settings)
     }
 
-    /// Passes requests on to the HTTP/1.1 servers of `upstream`. Connections end after `idle` without a request.
-    pub fn proxy(upstream: Arc<Upstream>, idle: Duration, observer: Arc<dyn Observer>) -> Self {
-        Self::new(Answers::Proxy(Proxy::new(upstream, observer)), idle)
+    /// Passes requests on to the servers of `upstream`.
+    pub fn proxy(upstream: Arc<Upstream>, settings: Settings) -> Self {
+        let hsts = upstream.config().hsts.as_ref().map(hsts::value);
+        Self::new(Answers::Proxy(Proxy::new(upstream, settings)), hsts, settings)
     }
 
-    fn new(answers: Answers, idle: Duration) -> Self {
+    fn new(answers: Answers, hsts: Option<HeaderValue>, settings: Settings) -> Self {
+        let Settings { idle, head, body: _ } = settings;
+        let is_proxy = matches!(answers, Answers::Proxy(_));
         let mut http1 = http1::Builder::new();
         // The time limit is ours: hyper has one for a connection without a request and a request without an end.
-        http1.header_read_timeout(None).max_buf_size(MAX_HEAD);
+        // Its limit on heads leaves room for a request line that is cut off, to be answered.
+        http1.header_read_timeout(None).max_buf_size(BUFFER.max(head).saturating_add(1024));
         // A client may end its side when it has asked. The pages answer at once; a request that waits for an upstream is
         // given up instead, since a client that leaves ends its side, too.
-        http1.half_close(matches!(answers, Answers::Pages));
+        http1.half_close(!is_proxy);
         let mut http2 = http2::Builder::new(LocalTasks);
         http2
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD as u32)
+            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
             .initial_connection_window_size(WINDOW)
             .initial_stream_window_size(WINDOW)
-            .max_send_buf_size(STREAM_BUFFER);
-        Self { answers, limits: Limits { idle, head: HEAD_TIMEOUT.min(idle) }, http1, http2 }
+            .max_send_buf_size(STREAM_BUFFER)
+            // What hyper has by default: who takes more requests back than this overdoes it (CVE-2023-44487), and so does
+            // who makes the server take back so many.
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(1024);
+        if is_proxy {
+            http2.enable_connect_protocol();
+        }
+        Self { answers, limits: Limits { idle, head: HEAD_TIMEOUT.min(idle) }, head, hsts, http1, http2 }
     }
 }
 
 /// How serving a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
     /// Why.
     pub cause: Cause,
     /// How many requests there were.
     pub requests: u64,
+    /// The address of the upstream server that had the last one of those that had one.
+    pub upstream: Option<Peer>,
+    /// What was negotiated with it, over TLS.
+    pub leg: Option<Leg>,
 }
 
 /// Why serving a connection ended.
@@ -141,6 +195,10 @@ pub enum Cause {
     CutOff,
     /// There was no request for too long.
     Idle,
+    /// It had lived as long as a connection may; what was under way was finished.
+    Expired,
+    /// It had lived as long as a connection may, and what was under way took too long after that.
+    ExpiredCutOff,
     /// A request head did not end in time.
     HeadTimeout,
     /// The client neither sent nor took anything during a request for too long.
@@ -149,23 +207,37 @@ pub enum Cause {
     ClientGone,
     /// The client broke the protocol.
     ClientError,
+    /// The client took most of very many requests back.
+    TakenBack,
     /// The upstream broke off in the middle of a response, and so the response to the client was broken off.
     UpstreamBrokeOff,
 }
 
 impl End {
     /// A short, stable name for the cause, for logs.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self.cause {
             Cause::Closed => "closed",
             Cause::Drained => "drained",
             Cause::CutOff => "cut_off",
             Cause::Idle => "idle",
+            Cause::Expired => "connection_timeout",
+            Cause::ExpiredCutOff => "connection_timeout_cut_off",
             Cause::HeadTimeout => "head_timeout",
             Cause::Stalled => "stalled",
             Cause::ClientGone => "client_gone",
             Cause::ClientError => "client_error",
+            Cause::TakenBack => "requests_taken_back",
             Cause::UpstreamBrokeOff => "upstream_broke_off",
+        }
+    }
+
+    /// The limit of the configuration that ended it, as metrics call it.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self.cause {
+            Cause::Idle | Cause::Stalled => Some("idle_timeout"),
+            Cause::Expired | Cause::ExpiredCutOff => Some("connection_timeout"),
+            _ => None,
         }
     }
 }
@@ -176,14 +248,21 @@ impl End {
 /// (`Connection: close`, GOAWAY); when it closes, what is left is cut off. Must run inside a `LocalSet`.
 pub async fn serve<S>(stream: S, connection: Connection, service: Rc<Service>, shutdown: Shutdown) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: CloseWrite + Unpin + 'static,
 {
     let activity = Activity::new();
     let is_http2 = connection.facts.alpn.as_deref() == Some(b"h2");
-    let framing = (!is_http2).then(Framing::default);
+    let framing = (!is_http2).then(|| Framing::new(service.head));
     let stream = TokioIo::new(Wire::new(stream, activity.clone(), framing));
     let limits = service.limits;
-    let server = Rc::new(Server { service: service.clone(), visitor: Visitor::new(connection), activity });
+    let life = connection.life;
+    let server = Rc::new(Server {
+        service: service.clone(),
+        visitor: Visitor::new(connection),
+        activity,
+        shutdown: shutdown.clone(),
+        tunnel: Cell::new(None),
+    });
     let answer = {
         let server = server.clone();
         service_fn(move |request| {
@@ -194,19 +273,33 @@ where
     let activity = &server.activity;
     let cause = if is_http2 {
         let mut http2 = service.http2.serve_connection(stream, answer);
-        drive(&mut http2, |http2| Pin::new(http2).graceful_shutdown(), activity, limits, shutdown).await
+        drive(&mut http2, |http2| Pin::new(http2).graceful_shutdown(), activity, limits, life, shutdown).await
     } else {
         let mut http1 = service.http1.serve_connection(stream, answer);
-        let cause = drive(&mut http1, |http1| Pin::new(http1).graceful_shutdown(), activity, limits, shutdown).await;
-        let says_goodbye = matches!(cause, Cause::Closed | Cause::Drained | Cause::Idle | Cause::HeadTimeout);
+        let cause =
+            drive(&mut http1, |http1| Pin::new(http1).graceful_shutdown(), activity, limits, life, shutdown).await;
+        let says_goodbye =
+            matches!(cause, Cause::Closed | Cause::Drained | Cause::Expired | Cause::Idle | Cause::HeadTimeout);
+        let tunnel = server.tunnel.take().filter(|_| says_goodbye);
         // hyper leaves the stream open behind a request that asked for an upgrade it didn't get.
         if says_goodbye && !activity.is_shut() {
-            let mut stream = http1.into_parts().io.into_inner().into_inner();
-            let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+            let http1::Parts { io, read_buf, .. } = http1.into_parts();
+            let mut stream = io.into_inner().into_inner();
+            match tunnel {
+                Some(tunnel) => {
+                    let terms = Terms { idle: limits.idle, life };
+                    Box::pin(tunnel.run(stream, read_buf, terms, &mut server.shutdown.clone())).await
+                }
+                None => {
+                    let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+                    cause
+                }
+            }
+        } else {
+            cause
         }
-        cause
     };
-    End { cause, requests: activity.requests() }
+    End { cause, requests: activity.requests(), upstream: activity.upstream(), leg: activity.leg() }
 }
 
 /// Drives hyper's connection, with an eye on the clock and on the shutdown.
@@ -215,6 +308,7 @@ async fn drive<C>(
     finish: impl Fn(&mut C),
     activity: &Activity,
     limits: Limits,
+    life: Option<Life>,
     shutdown: Shutdown,
 ) -> Cause
 where
@@ -222,21 +316,43 @@ where
 {
     let (mut drains, mut closes) = (shutdown.clone(), shutdown);
     let mut draining = pin!(drains.draining());
+    let mut is_draining = false;
+    let mut first = pin!(sleep_until(Instant::now() + FIRST_REQUEST));
     let mut closing = pin!(closes.closing());
     let mut timer = pin!(sleep_until(activity.deadline(limits)));
+    let mut expiry = life.map(|life| Box::pin(sleep_until(life.end)));
     // Why the connection is being finished, if it is.
     let mut finishing = None;
     let outcome = poll_fn(|cx| {
-        if finishing.is_none() && draining.as_mut().poll(cx).is_ready() {
+        is_draining = is_draining || draining.as_mut().poll(cx).is_ready();
+        if finishing.is_none() && is_draining && (activity.requests() > 0 || first.as_mut().poll(cx).is_ready()) {
             finishing = Some(Cause::Drained);
             finish(connection);
         }
-        if finishing == Some(Cause::Drained) && closing.as_mut().poll(cx).is_ready() {
+        if let (Some(expiry), Some(life)) = (&mut expiry, life) {
+            if finishing.is_none() && expiry.as_mut().poll(cx).is_ready() {
+                finishing = Some(Cause::Expired);
+                expiry.as_mut().reset(Instant::now() + life.grace);
+                finish(connection);
+            }
+            if finishing == Some(Cause::Expired) && expiry.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Cause::ExpiredCutOff));
+            }
+        }
+        if matches!(finishing, Some(Cause::Drained | Cause::Expired)) && closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Cause::CutOff));
+        }
+        if activity.takes_back_too_much() {
+            return Poll::Ready(Err(Cause::TakenBack));
         }
         loop {
             if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(Ok(outcome));
+            }
+            if finishing.is_none() && is_draining && activity.requests() > 0 {
+                finishing = Some(Cause::Drained);
+                finish(connection);
+                continue;
             }
             if finishing == Some(Cause::Idle) {
                 // The deadline is that of closing.
@@ -280,27 +396,73 @@ where
     }
 }
 
+/// A request that is passed on. Dropped while the client waits for the answer, it was taken back.
+struct Unanswered<'a>(&'a Activity);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.taken_back();
+    }
+}
+
 /// What answers the requests of one connection.
 struct Server {
     service: Rc<Service>,
     visitor: Visitor,
     activity: Rc<Activity>,
+    shutdown: Shutdown,
+    /// What the connection becomes when hyper is done with it.
+    tunnel: Cell<Option<Tunnel>>,
 }
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let exchange = Exchange::begin(&self.activity);
-        if exchange.is_ambiguous() {
-            const AMBIGUOUS: Refusal = Refusal::bad_request("a request has either Content-Length or Transfer-Encoding");
-            return AMBIGUOUS.into_response(request.method(), request.headers().get(ACCEPT), exchange);
+        let mut response = self.respond(request).await;
+        if let Some(hsts) = &self.service.hsts {
+            // RFC 6797, section 7.1: one such field. The upstream's own is the better informed.
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
-        if self.is_misdirected(&request) {
-            return MISDIRECTED.into_response(request.method(), request.headers().get(ACCEPT), exchange);
+        response
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let exchange = Exchange::begin(&self.activity);
+        if let Some(refusal) = self.refusal(&request, &exchange) {
+            return refusal.into_response(request.method(), request.headers().get(ACCEPT), exchange);
         }
         match &self.service.answers {
             Answers::Pages => responder::respond(&self.visitor.connection.facts, &request, exchange),
-            Answers::Proxy(proxy) => proxy.forward(&self.visitor, request, exchange).await,
+            Answers::Proxy(proxy) => {
+                let unanswered = Unanswered(&self.activity);
+                let (response, tunnel) = proxy.forward(&self.visitor, request, exchange).await;
+                std::mem::forget(unanswered);
+                if let Some(tunnel) = tunnel {
+                    self.dig(tunnel);
+                }
+                response
+            }
         }
+    }
+
+    fn refusal(&self, request: &Request<Incoming>, exchange: &Exchange) -> Option<Refusal> {
+        let flaw = exchange.flaw().map(refusal_of);
+        let crowded = || (request.headers().len() > MAX_FIELDS).then_some(refusal_of(Flaw::Head));
+        flaw.or_else(crowded).or_else(|| self.is_misdirected(request).then_some(MISDIRECTED))
+    }
+
+    /// Has bytes passed both ways: on the connection itself, when hyper is done with it, or on a stream of it.
+    fn dig(&self, mut tunnel: Tunnel) {
+        let Some(stream) = tunnel.stream.take() else { return self.tunnel.set(Some(tunnel)) };
+        let terms = Terms { idle: self.service.limits.idle, life: self.visitor.connection.life };
+        let mut shutdown = self.shutdown.clone();
+        tokio::task::spawn_local(async move {
+            match stream.await {
+                Ok(stream) => {
+                    tunnel.run(TokioIo::new(stream), Bytes::new(), terms, &mut shutdown).await;
+                }
+                Err(error) => tracing::debug!("a client did not wait for its WebSocket: {error}"),
+            }
+        });
     }
 }
 
@@ -308,13 +470,14 @@ impl Server {
     /// Whether the request is for another virtual host than the handshake was: behind one host's policy and client
     /// authentication, another's must not be reached (RFC 9110 §15.5.20).
     fn is_misdirected<B>(&self, request: &Request<B>) -> bool {
-        let Connection { names, host, .. } = &self.visitor.connection;
+        let Connection { names, host, alpn, .. } = &self.visitor.connection;
         if names.is_empty() {
             return false;
         }
         let named = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
         let asked = request.uri().authority().map(Authority::as_str).into_iter().chain(named);
-        asked.into_iter().any(|authority| names.host_of(Some(host_of(authority))) != *host)
+        // The same client, asking for that name in its handshake, would have to come to the same host.
+        asked.into_iter().any(|authority| names.host_of(Some(host_of(authority)), alpn) != *host)
     }
 }
 
@@ -328,6 +491,23 @@ fn host_of(authority: &str) -> &str {
     }
 }
 
+/// What a request is answered with that hyper would serve.
+fn refusal_of(flaw: Flaw) -> Refusal {
+    match flaw {
+        Flaw::Lengths => Refusal::bad_request("a request has either Content-Length or Transfer-Encoding"),
+        Flaw::Length => Refusal::bad_request("a request has one Content-Length at most, which is a number"),
+        Flaw::LineFeed => Refusal::bad_request("a line ends with carriage return and line feed"),
+        Flaw::Target => {
+            Refusal::new(StatusCode::URI_TOO_LONG, "the request line is longer than this server takes").closing()
+        }
+        Flaw::Head => Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the head of the request is larger, or has more fields, than this server takes",
+        )
+        .closing(),
+    }
+}
+
 const MISDIRECTED: Refusal = Refusal::new(
     StatusCode::MISDIRECTED_REQUEST,
     "this connection was made for another host: connect to the one that the request is for",
@@ -335,7 +515,7 @@ const MISDIRECTED: Refusal = Refusal::new(
 
 /// Runs what hyper does apart from a connection, which is each request of HTTP/2, on the same thread.
 #[derive(Clone, Copy, Debug)]
-struct LocalTasks;
+pub(crate) struct LocalTasks;
 
 impl<F: Future + 'static> Executor<F> for LocalTasks {
     fn execute(&self, task: F) {

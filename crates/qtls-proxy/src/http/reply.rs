@@ -1,6 +1,7 @@
 //! Responses that are made here.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -20,16 +21,18 @@ pub(super) struct Refusal {
     pub(super) allow: Option<&'static str>,
     /// Whether the client can't be trusted to know where its next request begins.
     pub(super) close: bool,
+    /// When to ask again, in seconds.
+    pub(super) retry_after: Option<u32>,
 }
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, message: &'static str) -> Self {
-        Self { status, message, allow: None, close: false }
+        Self { status, message, allow: None, close: false, retry_after: None }
     }
 
     /// The request is malformed. The connection doesn't outlive it.
     pub(super) const fn bad_request(message: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message, allow: None, close: true }
+        Self { status: StatusCode::BAD_REQUEST, message, allow: None, close: true, retry_after: None }
     }
 
     pub(super) const fn allowing(mut self, methods: &'static str) -> Self {
@@ -42,6 +45,13 @@ impl Refusal {
         self
     }
 
+    /// Asking again is of use after this long (RFC 9110 §10.2.3).
+    pub(super) fn again_after(mut self, pause: Duration) -> Self {
+        let seconds = pause.as_millis().div_ceil(1000).max(1);
+        self.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self
+    }
+
     /// The answer, in JSON where the client asked for that, else in plain text.
     pub(super) fn into_response(
         self,
@@ -49,7 +59,7 @@ impl Refusal {
         accept: Option<&HeaderValue>,
         exchange: Rc<Exchange>,
     ) -> Response<ResponseBody> {
-        let Self { status, message, allow, close } = self;
+        let Self { status, message, allow, close, retry_after } = self;
         let reason = status.canonical_reason().unwrap_or("error");
         let (kind, content) = if accept.is_some_and(accepts_json) {
             let error = serde_json::json!({ "status": status.as_u16(), "error": reason, "message": message });
@@ -61,6 +71,9 @@ impl Refusal {
         let headers = response.headers_mut();
         if let Some(methods) = allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if close {
             // HTTP/2 has no such field; hyper takes it out there.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use super::framing::Framing;
+use super::framing::{Cut, Framing};
 
 /// A stream that reports to [`Activity`].
 #[derive(Debug)]
@@ -17,28 +17,45 @@ pub(super) struct Wire<S> {
     activity: Rc<Activity>,
     /// HTTP/1.1 only.
     framing: Option<Framing>,
+    /// What hyper reads instead of what comes, once it is to see no more of that.
+    substitute: Option<&'static [u8]>,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, activity: Rc<Activity>, framing: Option<Framing>) -> Self {
-        Self { stream, activity, framing }
+        Self { stream, activity, framing, substitute: None }
     }
 
     pub(super) fn into_inner(self) -> S {
         self.stream
     }
 
-    fn read(&mut self, bytes: &[u8]) {
+    /// Looks at what has been read, from `before` on.
+    fn read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let bytes = &buffer.filled()[before..];
         if bytes.is_empty() {
             return;
         }
         self.activity.moved();
-        if let Some(framing) = &mut self.framing {
-            framing.feed(bytes);
-            self.activity.in_head(framing.in_head());
-            if let Some(request) = framing.ambiguous() {
-                self.activity.ambiguous(request);
-            }
+        let Some(framing) = &mut self.framing else { return };
+        let cut = framing.feed(bytes);
+        self.activity.in_head(framing.in_head());
+        if let Some((request, flaw)) = framing.first_flaw() {
+            self.activity.flawed(request, flaw);
+        }
+        if let Some(Cut { at, substitute }) = cut {
+            buffer.set_filled(before + at);
+            self.substitute = Some(substitute);
+            self.substitute(buffer);
+        }
+    }
+
+    /// Reads from the substitute. It has no end: an answer is on its way.
+    fn substitute(&mut self, buffer: &mut ReadBuf<'_>) {
+        if let Some(substitute) = &mut self.substitute {
+            let (now, later) = substitute.split_at(substitute.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            *substitute = later;
         }
     }
 
@@ -56,9 +73,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
+        if this.substitute.is_some() {
+            this.substitute(buffer);
+            return if buffer.filled().len() > before { Poll::Ready(Ok(())) } else { Poll::Pending };
+        }
         let outcome = Pin::new(&mut this.stream).poll_read(cx, buffer);
         match &outcome {
-            Poll::Ready(Ok(())) => this.read(&buffer.filled()[before..]),
+            Poll::Ready(Ok(())) => this.read(buffer, before),
             Poll::Ready(Err(_)) => this.activity.failed(),
             Poll::Pending => {}
         }

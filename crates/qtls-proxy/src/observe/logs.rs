@@ -1,154 +1,337 @@
-//! The log: one line per event, to standard error and to a file that rotates by size.
+//! The log: one line per event, to standard error, to the journal, and to files.
 //!
-//! A line is a timestamp, a level, a message, and fields as `key=value`. Whatever a peer puts into a field stays on its
-//! line and in its field; what a peer sends belongs into fields, never into the message.
+//! An event is a timestamp, a level, a message, and fields with their types, shown as text or as JSON. Whatever a peer
+//! puts into a field stays on its line and in its field; what a peer sends belongs into fields, never into the message.
 
+mod console;
+pub(crate) mod counts;
 mod file;
-mod line;
+mod journal;
+mod json;
+mod record;
+mod rotated;
+mod text;
 
-use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use qtls_core::{Error, Result};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-use self::file::RotatingFile;
-use self::line::Line;
-use crate::config::{LogLevel, Logging};
+use crate::config::{LogFormat, LogLevel, Logging};
 
-static OUTPUT: OnceLock<Arc<Output>> = OnceLock::new();
+pub(crate) use counts::{Counts, suppressed};
+pub(crate) use record::Record;
+
+use console::Console;
+use file::{Kind, LogFile, Notice, Rotation};
+
+static LOGS: OnceLock<Arc<ArcSwap<Output>>> = OnceLock::new();
 
 /// Sends the events of this process where `logging` says, from now on and for good.
 ///
+/// A file that can't be opened keeps nobody from serving: `trouble` makes of each such error (its key is set) what is
+/// said about it on the console, also where that is off; every line tries to open the file again.
+///
 /// # Errors
-/// The log file can't be opened (key `logging.file`), or this is not the first call.
-pub fn init(logging: &Logging) -> Result<()> {
-    let log = Log::new(logging)?;
+/// This is not the first call.
+pub fn init(logging: &Logging, trouble: impl Fn(Error) -> Error) -> Result<()> {
+    let (log, errors) = Log::new(logging);
     let output = Arc::clone(&log.output);
     tracing::subscriber::set_global_default(Registry::default().with(log))
         .map_err(|_| Error::internal("the log is set up already"))?;
-    OUTPUT.get_or_init(|| output);
+    LOGS.get_or_init(|| Arc::clone(&output));
+    output.load().complain(errors, trouble);
     Ok(())
 }
 
-/// Opens the log file anew, as is due after another program has renamed it. Nothing happens before [`init`].
-///
-/// # Errors
-/// The file can't be opened (key `logging.file`): the log goes on in the one that is open.
-pub fn reopen() -> Result<()> {
-    OUTPUT.get().map_or(Ok(()), |output| output.reopen())
+/// Goes on as another `logging` says: the same files stay open. As for [`init`], what can't be opened is told and tried
+/// again. Nothing happens before [`init`].
+pub fn change(logging: &Logging, trouble: impl Fn(Error) -> Error) {
+    let Some(current) = LOGS.get() else { return };
+    let (output, errors) = Output::new(logging, Some(&current.load()));
+    current.store(Arc::new(output));
+    // tracing remembers which events nobody wants.
+    tracing::callsite::rebuild_interest_cache();
+    current.load().complain(errors, trouble);
 }
 
-/// Whether [`init`] could open the log file. Opens and makes nothing: who tests a configuration may be another user than
+/// Leaves the paths of log files alone until [`release`]: what is open is written, and nothing is opened or rotated. For
+/// a process that is about to give up rights.
+pub fn hold() {
+    file::hold(true);
+}
+
+/// Ends [`hold`].
+pub fn release() {
+    file::hold(false);
+}
+
+/// Opens the log files anew, as is due after another program has renamed them. Nothing happens before [`init`].
+///
+/// # Errors
+/// A file can't be opened: what goes there goes on in the one that is open. Where several can't, the others are in the
+/// log.
+pub fn reopen() -> Result<()> {
+    LOGS.get().map_or(Ok(()), |output| output.load().reopen())
+}
+
+/// Whether [`init`] could open the log files. Opens and makes nothing: who tests a configuration may be another user than
 /// the one who will write the log.
 ///
 /// # Errors
-/// The file, or its directory where there is no file yet, can't be written (key `logging.file`).
+/// A file, or its directory where there is no file yet, can't be written. The error has its key.
 pub fn check(logging: &Logging) -> Result<()> {
-    logging.file.as_deref().map_or(Ok(()), file::check)
+    files(logging).try_for_each(|(kind, path)| file::check(path, kind))
+}
+
+/// Where the lines of connections go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    /// There are none.
+    Off,
+    /// Into the log, among all others.
+    Shared,
+    /// Into a file of their own.
+    Own,
+}
+
+/// Where the lines of connections go. Before [`init`] there are none.
+pub(crate) fn access_log() -> AccessLog {
+    LOGS.get().map_or(AccessLog::Off, |output| output.load().access_log())
+}
+
+/// Writes a line about a connection to where these go. Nothing is put together where nobody would see it.
+pub(crate) fn access(level: Level, fill: impl FnOnce(&mut Record)) {
+    if let Some(output) = LOGS.get() {
+        output.load().access(level, fill);
+    }
+}
+
+/// Whether there is an audit log, so that it is worth finding out what to say in it.
+pub(crate) fn has_audit_log() -> bool {
+    LOGS.get().is_some_and(|output| output.load().audit.is_some())
+}
+
+/// Writes a line of the audit log, if there is one.
+pub(crate) fn audit(fill: impl FnOnce(&mut Record)) {
+    if let Some(output) = LOGS.get() {
+        output.load().audit(fill);
+    }
 }
 
 /// The log as a layer over any subscriber. It knows events; spans and their fields have no part in it.
 #[derive(Debug)]
 pub struct Log {
-    level: LevelFilter,
-    output: Arc<Output>,
+    output: Arc<ArcSwap<Output>>,
 }
 
 impl Log {
-    /// The log that `logging` describes, with its file open.
-    ///
-    /// # Errors
-    /// The log file can't be opened (key `logging.file`).
-    pub fn new(logging: &Logging) -> Result<Self> {
-        let file = match &logging.file {
-            Some(path) => Some(RotatingFile::open(path, u64::from(logging.max_size_mb) << 20, logging.max_files)?),
-            None => None,
-        };
-        let console = logging.console.then(Console::new);
-        let level = if file.is_none() && console.is_none() { LevelFilter::OFF } else { level(logging.level) };
-        Ok(Self { level, output: Arc::new(Output { file, console }) })
-    }
-
-    /// Opens the log file anew, as is due after another program has renamed it.
-    ///
-    /// # Errors
-    /// The file can't be opened (key `logging.file`): the log goes on in the one that is open.
-    pub fn reopen(&self) -> Result<()> {
-        self.output.reopen()
+    /// The log that `logging` describes, and why files of it can't be opened.
+    pub fn new(logging: &Logging) -> (Self, Vec<Error>) {
+        let (output, errors) = Output::new(logging, None);
+        (Self { output: Arc::new(ArcSwap::from_pointee(output)) }, errors)
     }
 }
 
 impl<S: Subscriber> Layer<S> for Log {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let limit = if is_ours(metadata.target()) { self.level } else { self.level.min(LevelFilter::WARN) };
+        let level = self.output.load().level;
+        let limit = if is_ours(metadata.target()) { level } else { level.min(LevelFilter::WARN) };
         *metadata.level() <= limit
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(self.output.load().level)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Line::new(SystemTime::now(), *metadata.level());
-        event.record(&mut line);
-        if !is_ours(metadata.target()) {
-            line.field("target", metadata.target());
-        }
-        self.output.write(line);
+        Record::with(*metadata.level(), |record| {
+            event.record(record);
+            if !is_ours(metadata.target()) {
+                record.text("target", metadata.target());
+            }
+            self.output.load().write(record);
+        });
     }
 }
 
 /// Where lines go.
 #[derive(Debug)]
-struct Output {
-    file: Option<RotatingFile>,
-    console: Option<Console>,
+pub(crate) struct Output {
+    level: LevelFilter,
+    format: LogFormat,
+    console: Option<Arc<Console>>,
+    log: Option<Arc<LogFile>>,
+    /// Whether there are lines about connections.
+    connections: bool,
+    access: Option<Arc<LogFile>>,
+    audit: Option<Arc<LogFile>>,
 }
 
 impl Output {
-    fn write(&self, line: Line) {
-        if let Some(console) = &self.console {
-            console.write(&line);
+    /// What was open before stays open, where it is the same.
+    fn new(logging: &Logging, before: Option<&Self>) -> (Self, Vec<Error>) {
+        let rotation = Rotation { max_size: u64::from(logging.max_size_mb) << 20, max_files: logging.max_files };
+        let mut errors = Vec::new();
+        let (mut log, mut access, mut audit) = (None, None, None);
+        for (kind, path) in files(logging) {
+            let (slot, known, rotation) = match kind {
+                Kind::Log => (&mut log, before.and_then(|before| before.log.as_ref()), Some(rotation)),
+                Kind::Access => (&mut access, before.and_then(|before| before.access.as_ref()), Some(rotation)),
+                Kind::Audit => (&mut audit, before.and_then(|before| before.audit.as_ref()), None),
+            };
+            *slot = Some(match known.filter(|known| known.path() == path) {
+                Some(known) => {
+                    known.set_rotation(rotation);
+                    Arc::clone(known)
+                }
+                None => {
+                    let (file, error) = LogFile::new(path, kind, rotation);
+                    errors.extend(error);
+                    Arc::new(file)
+                }
+            });
         }
-        let Some(file) = &self.file else { return };
-        if let Some(complaint) = file.write(&line.finish()) {
-            // The console has it even where it is off: there is no other place left to say it.
-            let console = self.console.unwrap_or_else(Console::new);
-            let mut line = Line::new(SystemTime::now(), Level::ERROR);
-            line.message(&complaint);
-            console.write(&line);
+        let console = logging.console.then(|| {
+            let known = before.and_then(|before| before.console.clone());
+            known.unwrap_or_else(|| Arc::new(Console::new()))
+        });
+        let level = if log.is_none() && console.is_none() { LevelFilter::OFF } else { level(logging.level) };
+        (Self { level, format: logging.format, console, log, connections: logging.access, access, audit }, errors)
+    }
+
+    fn access_log(&self) -> AccessLog {
+        match (self.connections, &self.access) {
+            (false, _) => AccessLog::Off,
+            (true, None) => AccessLog::Shared,
+            (true, Some(_)) => AccessLog::Own,
+        }
+    }
+
+    fn access(&self, level: Level, fill: impl FnOnce(&mut Record)) {
+        let seen = match self.access_log() {
+            AccessLog::Off => false,
+            AccessLog::Shared => level <= self.level,
+            AccessLog::Own => true,
+        };
+        if !seen {
+            return;
+        }
+        Record::with(level, |record| {
+            fill(record);
+            match &self.access {
+                Some(file) => self.append(file, record),
+                None => self.write(record),
+            }
+        });
+    }
+
+    fn audit(&self, fill: impl FnOnce(&mut Record)) {
+        let Some(file) = &self.audit else { return };
+        Record::with(Level::INFO, |record| {
+            fill(record);
+            self.append(file, record);
+        });
+    }
+
+    fn write(&self, record: &Record) {
+        counts::line(record.level());
+        if let Some(console) = &self.console {
+            console.write(record, self.format);
+        }
+        if let Some(file) = &self.log {
+            self.append(file, record);
+        }
+    }
+
+    fn append(&self, file: &LogFile, record: &Record) {
+        let show = |record: &Record| {
+            let mut line = String::with_capacity(512);
+            match (file.kind(), self.format) {
+                (Kind::Audit, _) => json::audit_line(record, &mut line),
+                (_, LogFormat::Text) => text::line(record, &mut line),
+                (_, LogFormat::Json) => json::line(record, &mut line),
+            }
+            line
+        };
+        if let Some(notice) = file.write(&show(record), |count| show(&missing(file.kind(), count))) {
+            self.notice(file.kind(), &notice);
+        }
+    }
+
+    /// Says what is wrong with a file: on the console, also where that is off, since there may be no other place left to
+    /// say it, and in the log, where it isn't about that.
+    fn notice(&self, about: Kind, notice: &Notice) {
+        let (level, text) = match notice {
+            Notice::Trouble(text) => (Level::ERROR, text),
+            Notice::Recovered(text) => (Level::WARN, text),
+        };
+        let mut record = Record::new(SystemTime::now(), level);
+        record.say(text);
+        counts::line(level);
+        match &self.console {
+            Some(console) => console.write(&record, self.format),
+            None => Console::new().write(&record, self.format),
+        }
+        if about != Kind::Log
+            && let Some(log) = &self.log
+        {
+            // About its own trouble it has said what there is to say.
+            self.append(log, &record);
+        }
+    }
+
+    fn complain(&self, errors: Vec<Error>, trouble: impl Fn(Error) -> Error) {
+        for error in errors {
+            let about = files_of(self).find(|file| error.key_path() == Some(file.kind().key())).map(LogFile::kind);
+            let text = format!("{}; trying again with each line", trouble(error).one_line());
+            self.notice(about.unwrap_or(Kind::Log), &Notice::Trouble(text));
         }
     }
 
     fn reopen(&self) -> Result<()> {
-        self.file.as_ref().map_or(Ok(()), RotatingFile::reopen)
+        let mut outcome = Ok(());
+        for file in files_of(self) {
+            if let Err(error) = file.reopen()
+                && let Err(earlier) = std::mem::replace(&mut outcome, Err(error))
+            {
+                self.notice(file.kind(), &Notice::Trouble(earlier.one_line()));
+            }
+        }
+        outcome
     }
 }
 
-/// Standard error.
-#[derive(Clone, Copy, Debug)]
-struct Console {
-    colour: bool,
+/// The files that are configured, each with its kind.
+fn files(logging: &Logging) -> impl Iterator<Item = (Kind, &std::path::Path)> {
+    let Logging { file, access_file, audit_file, .. } = logging;
+    // Where connections have no lines, they need no file.
+    let access_file = access_file.as_ref().filter(|_| logging.access);
+    [(Kind::Log, file.as_ref()), (Kind::Access, access_file), (Kind::Audit, audit_file.as_ref())]
+        .into_iter()
+        .filter_map(|(kind, path)| Some((kind, path?.as_path())))
 }
 
-impl Console {
-    fn new() -> Self {
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colour: std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !dumb }
-    }
+fn files_of(output: &Output) -> impl Iterator<Item = &LogFile> {
+    [&output.log, &output.access, &output.audit].into_iter().filter_map(|file| file.as_deref())
+}
 
-    fn write(self, line: &Line) {
-        let text = if self.colour { line.finish_coloured() } else { line.finish() };
-        // Nobody is left to be told when standard error is gone.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    }
+/// The line that says how many are missing before it.
+fn missing(kind: Kind, count: u64) -> Record {
+    let mut record = Record::new(SystemTime::now(), Level::WARN);
+    record.say(match kind {
+        Kind::Log | Kind::Access => "lines of this log could not be written",
+        // There, it is the name of an event.
+        Kind::Audit => "lines_missing",
+    });
+    record.number("count", count);
+    record
 }
 
 /// Whether an event comes from a crate of this project.
@@ -167,105 +350,4 @@ fn level(level: LogLevel) -> LevelFilter {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use tracing::{debug, error, info, trace, warn};
-
-    use super::*;
-
-    fn logging(path: &Path, level: LogLevel) -> Logging {
-        Logging { level, file: Some(path.to_owned()), console: false, ..Logging::default() }
-    }
-
-    /// What is in the file after `events`, without timestamps.
-    fn logged(level: LogLevel, events: impl FnOnce()) -> Vec<String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("server.log");
-        let log = Log::new(&logging(&path, level)).unwrap();
-        tracing::subscriber::with_default(Registry::default().with(log), events);
-        let content = std::fs::read_to_string(&path).unwrap();
-        content.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
-    }
-
-    #[test]
-    fn the_level_is_the_least_important_that_is_logged() {
-        let all = || {
-            error!("e");
-            warn!("w");
-            info!("i");
-            debug!("d");
-            trace!("t");
-        };
-        let expected = ["ERROR e", "WARN  w", "INFO  i", "DEBUG d", "TRACE t"];
-        for (count, level) in
-            [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace].into_iter().enumerate()
-        {
-            assert_eq!(logged(level, all), expected[..=count], "{level}");
-        }
-    }
-
-    #[test]
-    fn dependencies_are_heard_from_warn_and_named() {
-        let theirs = || {
-            error!(target: "hyper::proto", "e");
-            warn!(target: "hyper::proto", "w");
-            info!(target: "hyper::proto", "i");
-            trace!(target: "hyper::proto", "t");
-        };
-        let expected = ["ERROR e target=hyper::proto", "WARN  w target=hyper::proto"];
-        assert_eq!(logged(LogLevel::Trace, theirs), expected);
-        assert_eq!(logged(LogLevel::Warn, theirs), expected);
-        assert_eq!(logged(LogLevel::Error, theirs), expected[..1]);
-    }
-
-    #[test]
-    fn fields_follow_the_message_in_their_order() {
-        let lines = logged(LogLevel::Info, || {
-            let error = std::io::Error::other("no route");
-            info!(peer = %"10.0.0.1:5", port = 8443_u16, ok = true, error = &error as &dyn std::error::Error, r#type = "x", "closed");
-        });
-        assert_eq!(lines, [r#"INFO  closed peer=10.0.0.1:5 port=8443 ok=true error="no route" type=x"#]);
-    }
-
-    #[test]
-    fn a_server_name_from_a_peer_can_forge_nothing() {
-        let forged = "a\n2026-11-22T10:00:00.000Z INFO  forged \"x\"=1\x1b[2J\u{9b}31m\u{2028}\u{202e}\0";
-        let lines = logged(LogLevel::Info, || info!(sni = forged, "refused"));
-        assert_eq!(
-            lines,
-            [concat!(
-                r#"INFO  refused sni="a\n2026-11-22T10:00:00.000Z INFO  forged \"x\"=1\u{1b}[2J\u{9b}31m"#,
-                r#"\u{2028}\u{202e}\0""#
-            )]
-        );
-    }
-
-    #[test]
-    fn with_no_place_to_write_to_nothing_is_even_formatted() {
-        let log = Log::new(&Logging { console: false, ..Logging::default() }).unwrap();
-        assert_eq!(Layer::<Registry>::max_level_hint(&log), Some(LevelFilter::OFF));
-    }
-
-    #[test]
-    fn reopening_follows_the_path_after_a_rename() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("server.log");
-        let moved = directory.path().join("moved.log");
-        let log = Arc::new(Log::new(&logging(&path, LogLevel::Info)).unwrap());
-        let output = Arc::clone(&log.output);
-        let write = |text: &str| {
-            let mut line = Line::new(SystemTime::now(), Level::INFO);
-            line.message(&text);
-            output.write(line);
-        };
-        write("one");
-        std::fs::rename(&path, &moved).unwrap();
-        write("two");
-        log.reopen().unwrap();
-        write("three");
-        let read = |path| std::fs::read_to_string(path).unwrap();
-        assert!(read(&moved).contains("one") && read(&moved).contains("two"), "{}", read(&moved));
-        assert!(read(&path).ends_with(" INFO  three\n") && read(&path).lines().count() == 1, "{}", read(&path));
-    }
-}
+mod tests;

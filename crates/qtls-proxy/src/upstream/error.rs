@@ -1,7 +1,10 @@
 //! Why a server could not be connected to.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use super::Upstream;
 
 /// Why a server could not be connected to, and which one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,19 @@ pub enum ConnectErrorKind {
     Unresolvable(String),
     /// No answer within this time.
     Timeout(Duration),
+    /// It took the connection, and the TLS handshake had no end within this time.
+    HandshakeTimeout(Duration),
+    /// TLS with it failed.
+    Tls {
+        /// One of the reasons in metrics.
+        reason: &'static str,
+        /// The same in words.
+        message: String,
+    },
+    /// The address is one of this very server's: a connection would come back, and make another one, without end.
+    Loop(SocketAddr),
+    /// No server is in use: the health checks of all of them fail, and may bring the first of them back in this time.
+    NoneUp(Duration),
     /// Anything else, in the operating system's words: no free port or descriptor on this side, a firewall.
     Other(String),
 }
@@ -30,8 +46,8 @@ impl ConnectError {
         Self { server: server.to_owned(), kind }
     }
 
-    pub(super) fn no_servers() -> Self {
-        Self::new("none", ConnectErrorKind::Other("no server is configured".to_owned()))
+    pub(super) fn none_up(upstream: &Upstream) -> Self {
+        Self::new(&upstream.to_string(), ConnectErrorKind::NoneUp(upstream.back_in()))
     }
 
     /// The server that was tried, as configured.
@@ -44,13 +60,21 @@ impl ConnectError {
         &self.kind
     }
 
+    /// Whether it took too long.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, ConnectErrorKind::Timeout(_) | ConnectErrorKind::HandshakeTimeout(_))
+    }
+
     /// A short, stable name for the reason, for metrics.
     pub fn reason(&self) -> &'static str {
         match self.kind {
             ConnectErrorKind::Refused => "refused",
             ConnectErrorKind::Unreachable => "unreachable",
             ConnectErrorKind::Unresolvable(_) => "unresolvable",
-            ConnectErrorKind::Timeout(_) => "connect_timeout",
+            ConnectErrorKind::Timeout(_) | ConnectErrorKind::HandshakeTimeout(_) => "connect_timeout",
+            ConnectErrorKind::Tls { reason, .. } => reason,
+            ConnectErrorKind::Loop(_) => "loop",
+            ConnectErrorKind::NoneUp(_) => "none_up",
             ConnectErrorKind::Other(_) => "connect",
         }
     }
@@ -69,6 +93,10 @@ impl fmt::Display for ConnectErrorKind {
             Self::Unreachable => f.write_str("unreachable"),
             Self::Unresolvable(why) => write!(f, "the name can't be resolved: {why}"),
             Self::Timeout(limit) => write!(f, "no connection within {limit:?}"),
+            Self::HandshakeTimeout(limit) => write!(f, "no end of the TLS handshake within {limit:?}"),
+            Self::Tls { message, .. } => write!(f, "TLS: {message}"),
+            Self::Loop(address) => write!(f, "{address} is an address of this server itself: not connected to"),
+            Self::NoneUp(_) => f.write_str("no server is up"),
             Self::Other(why) => f.write_str(why),
         }
     }

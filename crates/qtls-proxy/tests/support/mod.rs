@@ -1,12 +1,14 @@
 //! A CA, endpoints and pairs of connected sockets for tests. Not every test file uses all of it.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod uneven;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use qtls_core::credentials::{Credential, generate, signing_key};
 use qtls_core::endpoint::{ServerCredential, ServerEndpoint, ServerOptions, ServerTrust, Signing, client_config};
-use qtls_core::policy::{AlgorithmNames, GroupPreference, KeyAlgorithm, Mode, Policy};
+use qtls_core::policy::{AlgorithmNames, KeyAlgorithm, Policy, PolicyChoice};
 use qtls_core::sessions::SessionLimits;
 use qtls_core::verify::{ClientVerifier, TrustAnchors};
 use qtls_pki::issue::{AlternativeName, Authority, Profile, Template, public_key};
@@ -87,7 +89,8 @@ pub fn policy(hybrid_mode: bool, pqc_only: bool, kem: Option<&[&str]>) -> Arc<Po
         kem: kem.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
         ..AlgorithmNames::default()
     };
-    Arc::new(Policy::resolve(Mode::new(hybrid_mode, pqc_only), GroupPreference::PostQuantum, &names).unwrap())
+    let (hybrid_mode, pqc_only) = (Some(hybrid_mode), Some(pqc_only));
+    Arc::new(Policy::resolve(&PolicyChoice { hybrid_mode, pqc_only, names, ..PolicyChoice::default() }).unwrap())
 }
 
 pub fn endpoint(
@@ -97,14 +100,16 @@ pub fn endpoint(
     client_verifier: Option<Arc<ClientVerifier>>,
 ) -> Arc<ServerEndpoint> {
     // Without tickets: a client that closes with something unread resets the connection.
-    let sessions = SessionLimits { timeout: Duration::ZERO, capacity: 0 };
+    let sessions = SessionLimits { timeout: Duration::ZERO, capacity: 0 }.into();
     Arc::new(
         ServerEndpoint::new(ServerOptions {
+            names: Vec::new(),
             policy: policy.clone(),
             credentials: vec![ServerCredential { signing, ..ServerCredential::new(credential) }],
             client_verifier,
             sessions,
             alpn: Vec::new(),
+            previous: None,
         })
         .unwrap(),
     )
@@ -139,13 +144,18 @@ pub async fn handshake(
     let pool = pool();
     tokio::join!(
         handshake::connect(client, config.clone(), name("a.example")),
-        handshake::accept(server, |offer| endpoint.decide(offer, None), &pool)
+        handshake::accept(server, Vec::new(), |offer| endpoint.decide(offer, None), &pool)
     )
 }
 
 /// Runs a test on one thread, as a worker does.
 pub fn on_one_thread<T>(test: impl Future<Output = T>) -> T {
+    on_one_thread_within(Duration::from_secs(60), test)
+}
+
+/// Runs a test on one thread, as a worker does, for at most `patience`.
+pub fn on_one_thread_within<T>(patience: Duration, test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("in time") })
+    local.block_on(&runtime, async { tokio::time::timeout(patience, test).await.expect("in time") })
 }

@@ -13,7 +13,7 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.server.max_connections, 10_000);
     assert_eq!(config.server.drain_timeout.as_secs(), 25);
     assert!((1..=1024).contains(&config.server.workers()));
-    assert!(config.tls.hybrid_mode && !config.tls.pqc_only);
+    assert_eq!((config.tls.hybrid_mode, config.tls.pqc_only), (None, None));
     assert_eq!(config.tls.session_timeout.as_secs(), 3600);
     assert_eq!(config.tls.session_cache_size, 10_000);
     assert_eq!(config.tls.group_preference, GroupPreference::PostQuantum);
@@ -28,7 +28,14 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.limits.idle_timeout.as_secs(), 300);
     assert_eq!(
         config.logging,
-        Logging { level: LogLevel::Info, file: None, max_size_mb: 100, max_files: 10, console: true }
+        Logging {
+            level: LogLevel::Info,
+            file: None,
+            max_size_mb: 100,
+            max_files: 10,
+            console: true,
+            ..Logging::default()
+        }
     );
     assert_eq!(loaded.warnings, [""; 0]);
 
@@ -38,28 +45,25 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.client.write_timeout.as_secs(), 60);
     assert_eq!(config.client.max_retries, 3);
     assert_eq!((config.client.server_host, config.client.server_port), (None, None));
-    assert!(config.tls.hybrid_mode && !config.tls.pqc_only);
+    assert_eq!((config.tls.hybrid_mode, config.tls.pqc_only), (None, None));
     assert!(config.tls.server_name_indication && config.tls.verify_peer);
-    assert_eq!(
-        config.logging,
-        Logging { level: LogLevel::Warn, file: None, max_size_mb: 100, max_files: 10, console: false }
-    );
+    assert_eq!(config.logging, Logging { level: LogLevel::Warn, console: false, ..Logging::default() });
 }
 
 #[test]
 fn the_environment_beats_the_file_and_the_command_line_beats_both() {
     let variables = [("QTLS_SERVER_PORT", "2222"), ("QTLS_HYBRID_MODE", "off")];
     let file = server(FILE).unwrap().value;
-    assert_eq!((file.server.listen_port, file.tls.hybrid_mode), (1111, true));
+    assert_eq!((file.server.listen_port, file.tls.hybrid_mode), (1111, Some(true)));
 
     let with_environment = server_with(FILE, environment(&variables)).unwrap().value;
-    assert_eq!((with_environment.server.listen_port, with_environment.tls.hybrid_mode), (2222, false));
+    assert_eq!((with_environment.server.listen_port, with_environment.tls.hybrid_mode), (2222, Some(false)));
     assert_eq!(with_environment.server.max_connections, 11, "what the environment doesn't name stays the file's");
 
     let command_line = overrides(&[("server.listen_port", "1"), ("server.listen_port", "3333")]);
     let source = Source { overrides: command_line, ..environment(&variables) };
     let with_both = server_with(FILE, source).unwrap();
-    assert_eq!((with_both.value.server.listen_port, with_both.value.tls.hybrid_mode), (3333, false));
+    assert_eq!((with_both.value.server.listen_port, with_both.value.tls.hybrid_mode), (3333, Some(false)));
 
     let place = |key| with_both.origins.place(key);
     assert_eq!(place("server.listen_port").as_deref(), Some("command line"));
@@ -78,13 +82,13 @@ fn the_special_variables_of_each_program() {
     ];
     let server = load_server(&environment(&variables)).unwrap();
     assert_eq!(server.value.server.listen_port, 9443);
-    assert!(!server.value.tls.hybrid_mode && !server.value.fips.enabled);
+    assert!(server.value.tls.hybrid_mode == Some(false) && !server.value.fips.enabled);
     assert_eq!(server.value.logging.level, LogLevel::Debug);
 
     let client = load_client(&environment(&variables)).unwrap();
     assert_eq!(client.value.client.server_host.as_deref(), Some("2001:db8::1"));
     assert_eq!(client.value.client.server_port, Some(9443));
-    assert!(!client.value.tls.hybrid_mode);
+    assert_eq!(client.value.tls.hybrid_mode, Some(false));
     assert_eq!(client.value.logging.level, LogLevel::Debug);
     assert_eq!((server.warnings, client.warnings), (vec![], vec![]), "a variable of the other program is no mistake");
 }
@@ -102,7 +106,7 @@ fn every_word_for_true_and_false() {
         ("off", false),
     ] {
         let loaded = load_server(&environment(&[("QTLS__TLS__PQC_ONLY", word)])).unwrap();
-        assert_eq!(loaded.value.tls.pqc_only, expected, "{word}");
+        assert_eq!(loaded.value.tls.pqc_only, Some(expected), "{word}");
     }
 }
 
@@ -264,6 +268,11 @@ fn a_broken_expansion_is_an_error() {
         (
             r#"{"algorithms": {"kem": ["x25519", "${A:-b}"]}}"#,
             "server.json:1:35: algorithms.kem[1]: `${A:-b}` is not the name of an environment variable\n  \
+             hint: write ${NAME}, nothing more; write $${ for the two characters themselves",
+        ),
+        (
+            r#"{"certificates": {"additional": [{"cert": "c", "key": "k", "passphrase": "${hunter-2}"}]}}"#,
+            "server.json:1:74: certificates.additional[0].passphrase: `${…}` is not the name of an environment variable\n  \
              hint: write ${NAME}, nothing more; write $${ for the two characters themselves",
         ),
     ] {

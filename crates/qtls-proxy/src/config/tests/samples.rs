@@ -47,7 +47,7 @@ fn the_shipped_server_json_is_the_specification_s_but_for_hsm_fips_and_key() {
         .replace("\"hsm\": {\n    \"enabled\": true", "\"hsm\": {\n    \"enabled\": false")
         .replace("\"fips\": {\n    \"enabled\": true", "\"fips\": {\n    \"enabled\": false");
     assert_eq!(shipped, adjusted);
-    let Loaded { value: config, warnings, origins } = server(&shipped).unwrap();
+    let Loaded { value: config, warnings, origins, .. } = server(&shipped).unwrap();
     assert_eq!(warnings, [""; 0]);
     assert_eq!(config.server.workers(), 4);
     assert_eq!(config.server.max_connections, 10_000);
@@ -88,7 +88,7 @@ fn every_shipped_sample_loads_without_a_warning() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         match name.as_str() {
             "server.schema.json" | "client.schema.json" => continue,
-            "client.json" => assert_eq!(client(&sample(&name)).expect(&name).warnings, [""; 0]),
+            "client.json" | "tunnel.json" => assert_eq!(client(&sample(&name)).expect(&name).warnings, [""; 0]),
             _ => assert_eq!(server(&sample(&name)).expect(&name).warnings, [""; 0]),
         }
         seen.push(name);
@@ -96,7 +96,16 @@ fn every_shipped_sample_loads_without_a_warning() {
     seen.sort();
     assert_eq!(
         seen,
-        ["client.json", "http-upstream.json", "minimal.json", "mtls.json", "server.json", "tcp-upstream.json"]
+        [
+            "client.json",
+            "http-upstream.json",
+            "minimal.json",
+            "mtls.json",
+            "postgresql.json",
+            "server.json",
+            "tcp-upstream.json",
+            "tunnel.json"
+        ]
     );
 }
 

@@ -49,7 +49,8 @@ fn metrics_may_share_a_port_only_on_another_address() {
         ("::1", "::", false),
     ] {
         let text = format!(
-            r#"{{"server": {{"listen_address": "{listen}", "listen_port": 9091}}, "metrics": {{"address": "{metrics}"}}}}"#
+            r#"{{"server": {{"listen_address": "{listen}", "listen_port": 9091}},
+                 "metrics": {{"address": "{metrics}", "dashboard_address": null}}}}"#
         );
         let result = server(&text);
         assert_eq!(result.is_ok(), good, "{listen} {metrics}");
@@ -58,6 +59,42 @@ fn metrics_may_share_a_port_only_on_another_address() {
         }
     }
     server(r#"{"server": {"listen_port": 9091}, "metrics": {"enabled": false}}"#).unwrap();
+}
+
+#[test]
+fn the_dashboard_has_a_socket_of_its_own_only_where_the_metrics_do_not_listen() {
+    let sockets = |metrics: &str, dashboard: &str| {
+        let text = format!(r#"{{"metrics": {{"address": "{metrics}", "dashboard_address": {dashboard}}}}}"#);
+        let metrics = server(&text).unwrap().value.metrics.unwrap();
+        let sockets: Vec<_> = metrics.sockets().into_iter().map(|(_, socket)| socket.ip().to_string()).collect();
+        (metrics, sockets)
+    };
+    let shown = |metrics: &Metrics, local: &str| {
+        let local = local.parse().unwrap();
+        (metrics.serves_metrics_on(local), metrics.shows_dashboard_on(local))
+    };
+    for (metrics, dashboard, expected) in [
+        ("0.0.0.0", "\"127.0.0.1\"", &["0.0.0.0"][..]),
+        ("::", "\"127.0.0.1\"", &["::"]),
+        ("::", "\"::1\"", &["::"]),
+        ("127.0.0.1", "\"127.0.0.1\"", &["127.0.0.1"]),
+        ("192.0.2.1", "\"127.0.0.1\"", &["192.0.2.1", "127.0.0.1"]),
+        ("0.0.0.0", "\"::1\"", &["0.0.0.0", "::1"]),
+        // The wide socket would keep the narrow one from being bound.
+        ("127.0.0.1", "\"0.0.0.0\"", &["0.0.0.0"]),
+        ("192.0.2.1", "\"::\"", &["::"]),
+        ("192.0.2.1", "null", &["192.0.2.1"]),
+    ] {
+        assert_eq!(sockets(metrics, dashboard).1, expected, "{metrics} {dashboard}");
+    }
+    let (both, _) = sockets("0.0.0.0", "\"127.0.0.1\"");
+    assert_eq!(shown(&both, "127.0.0.1"), (true, true));
+    assert_eq!(shown(&both, "192.0.2.1"), (true, false));
+    assert_eq!(shown(&both, "::ffff:127.0.0.1"), (true, true), "as a socket of both families tells it");
+    let (narrow, _) = sockets("127.0.0.1", "\"::\"");
+    assert_eq!(shown(&narrow, "192.0.2.1"), (false, true));
+    let (off, _) = sockets("0.0.0.0", "null");
+    assert_eq!(shown(&off, "127.0.0.1"), (true, false));
 }
 
 #[test]
@@ -100,4 +137,22 @@ fn a_pin_is_never_shown() {
 fn editors_may_name_the_schema() {
     server(r#"{"$schema": "./server.schema.json"}"#).unwrap();
     client(r#"{"$schema": "./client.schema.json"}"#).unwrap();
+}
+
+#[test]
+fn the_redirect_listens_where_the_server_does_and_leads_there_unless_told_otherwise() {
+    let redirect = |text: &str| {
+        let config = server(text).unwrap().value;
+        let redirect = config.redirect.unwrap();
+        (redirect.socket(&config.server).to_string(), redirect.target(&config.server))
+    };
+    let listen = r#""server": {"listen_address": "127.0.0.1", "listen_port": 443}"#;
+    assert_eq!(redirect(&format!("{{{listen}, \"redirect\": {{}}}}")), ("127.0.0.1:80".to_owned(), 443));
+    assert_eq!(
+        redirect(&format!(
+            "{{{listen}, \"redirect\": {{\"port\": 443, \"address\": \"127.0.0.2\", \"to_port\": 8443}}}}"
+        )),
+        ("127.0.0.2:443".to_owned(), 8443),
+        "the same port of another address"
+    );
 }

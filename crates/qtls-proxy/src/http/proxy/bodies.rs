@@ -1,15 +1,17 @@
 //! Bodies on their way through, both ways. Nothing is buffered: a part is asked for when there is room for it.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Method;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::expectation::Held;
 use super::fields;
 use super::pool::Lease;
 use super::{Failure, Inner};
@@ -31,7 +33,14 @@ impl std::error::Error for Interrupted {}
 #[derive(Debug)]
 pub(super) enum RequestBody {
     Empty,
-    Incoming { body: Incoming, upload: Upload },
+    Incoming {
+        body: Incoming,
+        upload: Upload,
+        /// How much of it may still come, where there is a limit.
+        left: Option<u64>,
+        /// Held back until the upstream wants it, where the client waits for that.
+        held: Option<Held>,
+    },
 }
 
 /// Lasts as long as the body of a request is being passed on.
@@ -45,9 +54,10 @@ impl Drop for Upload {
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, exchange: Rc<Exchange>) -> Self {
+    /// At most `limit` bytes are passed on, and none as long as it is held.
+    pub(super) fn new(body: Incoming, exchange: Rc<Exchange>, limit: Option<u64>, held: Option<Held>) -> Self {
         exchange.uploading(true);
-        Self::Incoming { body, upload: Upload(exchange) }
+        Self::Incoming { body, upload: Upload(exchange), left: limit, held }
     }
 }
 
@@ -56,19 +66,33 @@ impl Body for RequestBody {
     type Error = Interrupted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let Self::Incoming { body, upload: Upload(exchange) } = self.get_mut() else { return Poll::Ready(None) };
+        let Self::Incoming { body, upload: Upload(exchange), left, held } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        if let Some(waiting) = held {
+            ready!(waiting.poll(cx));
+            *held = None;
+        }
         let frame = Pin::new(body).poll_frame(cx);
         exchange.awaits_client(frame.is_pending());
-        frame.map(|frame| {
-            frame.map(|frame| match frame {
-                Ok(frame) => Ok(without_forgeries(frame, fields::strip_request_trailers)),
-                Err(error) => {
-                    tracing::debug!("a request body broke off: {error}");
-                    exchange.broke_off();
-                    Err(Interrupted)
+        let frame = ready!(frame);
+        Poll::Ready(frame.map(|frame| match frame {
+            Ok(frame) => {
+                if let (Some(left), Some(data)) = (left, frame.data_ref()) {
+                    let Some(rest) = left.checked_sub(data.len() as u64) else {
+                        exchange.exceeds();
+                        return Err(Interrupted);
+                    };
+                    *left = rest;
                 }
-            })
-        })
+                Ok(without_forgeries(frame, fields::strip_request_trailers))
+            }
+            Err(error) => {
+                tracing::debug!("a request body broke off: {error}");
+                exchange.broke_off();
+                Err(Interrupted)
+            }
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -95,6 +119,8 @@ pub(in crate::http) struct UpstreamBody {
     exchange: Rc<Exchange>,
     method: Method,
     state: State,
+    /// When the exchange has lasted as long as it may.
+    end: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -107,9 +133,26 @@ enum State {
     Over,
 }
 
+/// The client no longer wants the rest, and the connection that it would come on is of no further use.
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        if self.lease.is_some() {
+            self.exchange.taken_back();
+        }
+    }
+}
+
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Lease, proxy: Rc<Inner>, exchange: Rc<Exchange>, method: Method) -> Self {
-        let mut this = Self { body, lease: Some(lease), proxy, exchange, method, state: State::Flowing };
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        proxy: Rc<Inner>,
+        exchange: Rc<Exchange>,
+        method: Method,
+        end: Option<Instant>,
+    ) -> Self {
+        let end = end.map(|end| Box::pin(sleep_until(end)));
+        let mut this = Self { body, lease: Some(lease), proxy, exchange, method, state: State::Flowing, end };
         this.release_at_end();
         this
     }
@@ -134,7 +177,9 @@ impl UpstreamBody {
 
     /// What has arrived before the failure is sent before the failure is told: hyper gives up what it still holds.
     fn fail(&mut self, failure: &Failure, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.lease.take()
+            && !self.exchange.is_broken()
+        {
             self.proxy.report(lease.server(), failure, &self.method);
         }
         self.exchange.awaits_upstream(false);
@@ -172,6 +217,10 @@ impl Body for UpstreamBody {
             State::Flowing | State::Waiting => {}
             State::Failed => return Poll::Ready(Some(Err(Interrupted))),
             State::Over => return Poll::Ready(None),
+        }
+        if this.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            let total = this.proxy.upstream.config().timeouts.total;
+            return this.fail(&Failure::Total(total), cx);
         }
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {

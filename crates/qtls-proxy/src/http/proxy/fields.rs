@@ -5,8 +5,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 /// Fields of a request that end here, by their names or the beginning of their names.
 ///
 /// Those of one connection: RFC 9110, section 7.6.1, and RFC 7540, section 3.2.1. `Proxy-Authorization` is for a proxy
-/// that asked for it; as a gateway we never ask, and the origin is no business of it (section 11.7.2). `Expect` is
-/// answered here. `Proxy` is no field at all, but becomes the variable HTTP_PROXY of a CGI program.
+/// that asked for it; as a gateway we never ask, and the origin is no business of it (section 11.7.2). `Expect` and
+/// `Upgrade` are said anew where they are passed on. `Proxy` is no field at all, but becomes the variable HTTP_PROXY of a CGI program.
 /// The rest is what upstreams take the word of a proxy for, and so no one else's.
 fn ends_here(name: &[u8]) -> bool {
     match name.first() {

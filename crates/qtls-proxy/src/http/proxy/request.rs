@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{self, Authority, PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 
 use super::bodies::RequestBody;
+use super::expectation;
 use super::fields;
 use super::visitor::{Host, Visitor};
 use crate::http::Connection;
@@ -25,17 +26,27 @@ pub(super) struct Outgoing {
     pub(super) repeatable: bool,
 }
 
+/// What the configuration says about requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// Whether the upstream gets the certificates of verified clients.
+    pub(super) client_cert: bool,
+    /// How much a body may have.
+    pub(super) body_limit: Option<u64>,
+}
+
 /// Checks a request and makes it what an HTTP/1.1 upstream expects.
 pub(super) fn prepare(
     request: Request<Incoming>,
     visitor: &Visitor,
     exchange: &Rc<Exchange>,
-    wants_client_cert: bool,
+    options: Options,
 ) -> Result<Outgoing, Refusal> {
     let (mut parts, body) = request.into_parts();
     check_method(&parts.method)?;
     check_framing(&parts, &body)?;
-    check_expectation(&parts.headers)?;
+    check_length(&parts.headers, options.body_limit)?;
+    let expects = expectation::of(&parts.headers).ok_or(EXPECTATION_FAILED)?;
     let host = host(&parts, visitor)?;
     parts.uri = origin_form(parts.uri)?;
 
@@ -43,7 +54,7 @@ pub(super) fn prepare(
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    visitor.introduce(&mut parts.headers, host, wants_client_cert);
+    visitor.introduce(&mut parts.headers, host, options.client_cert);
     parts.version = Version::HTTP_11;
     // hyper keeps what it needs for an upgrade here, which is none of the upstream's business.
     parts.extensions.clear();
@@ -54,8 +65,59 @@ pub(super) fn prepare(
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let repeatable = empty && parts.method.is_idempotent();
-    let body = if empty { RequestBody::Empty } else { RequestBody::new(body, exchange.clone()) };
-    Ok(Outgoing { request: Request::from_parts(parts, body), repeatable })
+    let mut request = Request::from_parts(parts, RequestBody::Empty);
+    if !empty {
+        let body = |held| RequestBody::new(body, exchange.clone(), options.body_limit, held);
+        if expects {
+            expectation::pass_on(&mut request, |held| body(Some(held)));
+        } else {
+            *request.body_mut() = body(None);
+        }
+    }
+    Ok(Outgoing { request, repeatable })
+}
+
+/// Makes a prepared request one of HTTP/2, or of HTTP/1.1 again, as what it goes to speaks. False where its host can't be
+/// said in HTTP/2.
+pub(super) fn speak(request: &mut Request<RequestBody>, http2: bool, scheme: Scheme) -> bool {
+    if http2 == (request.version() == Version::HTTP_2) {
+        return true;
+    }
+    if http2 { to_http2(request, scheme).is_some() } else { to_http1(request).is_some() }
+}
+
+/// RFC 9113, section 8.3.1: `:authority` says what `Host` says; and section 8.2.2: there are no fields of a connection.
+fn to_http2(request: &mut Request<RequestBody>, scheme: Scheme) -> Option<()> {
+    let host = request.headers().get(header::HOST)?;
+    let mut uri = uri::Parts::default();
+    uri.scheme = Some(scheme);
+    uri.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
+    uri.path_and_query = Some(request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    headers.remove(header::HOST);
+    headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    Some(())
+}
+
+/// What [`to_http2`] did, undone: the request was not sent, and the next server speaks HTTP/1.1.
+fn to_http1(request: &mut Request<RequestBody>) -> Option<()> {
+    let host = HeaderValue::from_str(request.uri().authority()?.as_str()).ok()?;
+    let path = request.uri().path_and_query()?.clone();
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = Version::HTTP_11;
+    let unknown_length = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, host);
+    if headers.contains_key(header::TE) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if unknown_length {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Some(())
 }
 
 /// The same request again.
@@ -63,6 +125,7 @@ pub(super) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::Empty);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
 }
@@ -114,15 +177,19 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// hyper sends `100 Continue` when the upstream's connection begins to ask for the body.
-fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut expectations = headers.get_all(header::EXPECT).iter();
-    if expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        Ok(())
-    } else {
-        Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "no expectation but 100-continue is supported"))
+/// Refuses what says that it is too large. What doesn't say so is found out while it comes.
+fn check_length(headers: &HeaderMap, limit: Option<u64>) -> Result<(), Refusal> {
+    match (content_length(headers), limit) {
+        (Some(length), Some(limit)) if length > limit => Err(TOO_LARGE),
+        _ => Ok(()),
     }
 }
+
+pub(super) const TOO_LARGE: Refusal =
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is larger than this server takes").closing();
+
+const EXPECTATION_FAILED: Refusal =
+    Refusal::new(StatusCode::EXPECTATION_FAILED, "no expectation but 100-continue is supported");
 
 /// The host that the request is for. What says it twice must say the same.
 fn host(parts: &Parts, visitor: &Visitor) -> Result<Host, Refusal> {
@@ -284,6 +351,25 @@ mod tests {
         for wrong in [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"], &[]] {
             assert!(!chunked(wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_request_is_told_to_either_version_and_back() {
+        let mut request = Request::new(RequestBody::Empty);
+        *request.uri_mut() = "/a?b".parse().unwrap();
+        for (name, value) in [("host", "a.example:8443"), ("te", "trailers"), ("connection", "te"), ("x", "y")] {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        let before = (request.uri().clone(), request.headers().clone());
+        assert!(speak(&mut request, true, Scheme::HTTPS));
+        assert_eq!(request.uri(), "https://a.example:8443/a?b");
+        assert_eq!(request.version(), Version::HTTP_2);
+        let mut names: Vec<_> = request.headers().keys().map(header::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["te", "x"]);
+        assert!(speak(&mut request, false, Scheme::HTTPS));
+        assert_eq!((request.uri(), request.headers()), (&before.0, &before.1));
+        assert_eq!(request.version(), Version::HTTP_11);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who visits, in the fields that tell an upstream. Made once for a connection, when it has its first request.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use std::cell::{OnceCell, RefCell};
 use std::net::IpAddr;
@@ -76,7 +76,7 @@ impl Visitor {
             return Some(known.clone());
         }
         let host = make()?;
-        let forwarded = forwarded(self.address(), &host)?;
+        let forwarded = forwarded(self.address(), self.connection.local.ip().to_canonical(), &host)?;
         Some(known.insert(Host { host, forwarded }).clone())
     }
 
@@ -187,20 +187,31 @@ fn escaped(text: &str, mark: char, plain: impl Fn(u8) -> bool) -> String {
     escaped
 }
 
-/// RFC 7239, section 4: what is no token is quoted, and IPv6 addresses are in brackets.
-fn forwarded(client: IpAddr, host: &HeaderValue) -> Option<HeaderValue> {
-    let mut text = match client {
-        IpAddr::V4(client) => format!("for={client};proto=https;host="),
-        IpAddr::V6(client) => format!("for=\"[{client}]\";proto=https;host="),
-    };
+/// Who asked, by whom, at which of our addresses, and for which host (RFC 7239, section 5).
+fn forwarded(client: IpAddr, local: IpAddr, host: &HeaderValue) -> Option<HeaderValue> {
     let host = host.to_str().ok()?;
-    // Of what a valid host has in it, only these are in no token.
+    let mut text = String::with_capacity(64 + host.len());
+    // Writing to a string never fails.
+    let _ = write!(text, "for={};by={};proto=https;host=", Node(client), Node(local));
+    // Section 4: what is no token is quoted. Of what a valid host has in it, only these are in none.
     if host.contains([':', '[', ']', '(', ')', ',', ';', '=']) {
         text.extend(["\"", host, "\""]);
     } else {
         text.push_str(host);
     }
     HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+}
+
+/// An address in `Forwarded`: IPv6 addresses are in brackets, and so no tokens (section 6).
+struct Node(IpAddr);
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => write!(f, "\"[{address}]\""),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -216,11 +227,19 @@ mod tests {
     #[test]
     fn forwarded_quotes_what_is_no_token() {
         let element = |client: &str, host: &'static str| {
-            let value = forwarded(client.parse().unwrap(), &HeaderValue::from_static(host)).unwrap();
+            let local = if client.contains(':') { "2001:db8::1" } else { "192.0.2.1" };
+            let host = HeaderValue::from_static(host);
+            let value = forwarded(client.parse().unwrap(), local.parse().unwrap(), &host).unwrap();
             value.to_str().unwrap().to_owned()
         };
-        assert_eq!(element("192.0.2.43", "a.example"), "for=192.0.2.43;proto=https;host=a.example");
-        assert_eq!(element("192.0.2.43", "a.example:8443"), "for=192.0.2.43;proto=https;host=\"a.example:8443\"");
-        assert_eq!(element("2001:db8::17", "[::1]:8443"), "for=\"[2001:db8::17]\";proto=https;host=\"[::1]:8443\"");
+        assert_eq!(element("192.0.2.43", "a.example"), "for=192.0.2.43;by=192.0.2.1;proto=https;host=a.example");
+        assert_eq!(
+            element("192.0.2.43", "a.example:8443"),
+            "for=192.0.2.43;by=192.0.2.1;proto=https;host=\"a.example:8443\""
+        );
+        assert_eq!(
+            element("2001:db8::17", "[::1]:8443"),
+            "for=\"[2001:db8::17]\";by=\"[2001:db8::1]\";proto=https;host=\"[::1]:8443\""
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 mod page;
 
+pub(crate) use page::escape;
+
 use std::rc::Rc;
 
 use bytes::Bytes;

@@ -68,8 +68,8 @@ fn rows(facts: &Facts) -> String {
     rows.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value))).collect()
 }
 
-/// Names in the ClientHello are the visitor's to choose.
-fn escape(text: &str) -> Cow<'_, str> {
+/// Text as HTML, also within quotes: names in the ClientHello are the visitor's to choose.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(['&', '<', '>', '"', '\'']) {
         return text.into();
     }

@@ -78,7 +78,8 @@ fn another_server_takes_over() {
             let request = Request::post("https://a.example/").body(empty()).unwrap();
             assert_eq!(read(client.send(request).await.unwrap()).await.0, 200);
         }
-        assert_eq!((front.errors(), origin.accepted()), (vec!["refused"], 1));
+        assert_eq!((front.errors(), origin.accepted()), (vec!["refused".to_owned()], 1));
+        assert_eq!(front.upstream(), (4.0, 1.0, 1), "requests, open connections, connections made");
     });
 }
 
@@ -95,7 +96,7 @@ fn no_answer_in_time_is_504() {
         let front = Front::impatient(&[origin.port], LONG, Duration::from_millis(100));
         let (answer, end) = front.talk(GET).await;
         assert!(answer.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{answer}");
-        assert_eq!((front.errors(), end.cause), (vec!["response_timeout"], Cause::Closed));
+        assert_eq!((front.errors(), end.cause), (vec!["response_timeout".to_owned()], Cause::Closed));
         while origin.seen() != ["closed"] {
             tokio::task::yield_now().await;
         }
@@ -116,7 +117,7 @@ fn an_end_before_the_response_is_502() {
             assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
             assert!(answer.contains("closed the connection without an answer"), "{answer}");
             // A new connection is not tried twice.
-            assert_eq!((front.errors(), origin.accepted()), (vec!["closed"], 1));
+            assert_eq!((front.errors(), origin.accepted()), (vec!["closed".to_owned()], 1));
         }
     });
 }
@@ -131,17 +132,46 @@ fn answers_that_cannot_be_passed_on_are_502() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
             "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhi",
+            "HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\nX: y\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nhi",
+            "HTTP/1.1 200 OK\rContent-Length: 2\r\r",
+            "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
             "SSH-2.0-OpenSSH_9.9\r\n\r\n",
+            large(70_000),
+            large_in_number(101),
         ] {
             let origin = Origin::answering(answer).await;
             let front = Front::proxy(&[origin.port]);
-            let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n";
+            let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: h2c\r\n\r\n";
             let (response, _) = front.talk(request).await;
             assert!(response.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{response} for {answer}");
             assert_eq!(front.errors(), ["invalid_response"], "{answer}");
             assert!(!origin.seen()[0].contains("upgrade"), "{}", origin.seen()[0]);
         }
     });
+}
+
+/// A response whose head has this many bytes and a few more.
+fn large(size: usize) -> &'static str {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: {}\r\n\r\nhi", "x".repeat(size)).leak()
+}
+
+/// A response with one field more than this.
+fn large_in_number(count: usize) -> &'static str {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{}\r\nhi", "X: x\r\n".repeat(count)).leak()
 }
 
 #[test]
@@ -162,7 +192,10 @@ fn a_body_that_breaks_off_never_looks_complete() {
             let (answer, end) = front.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
             assert!(answer.ends_with(&format!("\r\n\r\n{seen_by_client}")), "{answer}");
-            assert_eq!((end.cause, end.goodbye, front.errors()), (Cause::UpstreamBrokeOff, false, vec!["broke_off"]));
+            assert_eq!(
+                (end.cause, end.goodbye, front.errors()),
+                (Cause::UpstreamBrokeOff, false, vec!["broke_off".to_owned()])
+            );
 
             let (mut client, _) = front.connect_h2().await;
             let response = client.send(get("/")).await.unwrap();
@@ -201,6 +234,61 @@ fn an_http_1_0_client_sees_the_break_too() {
 }
 
 #[test]
+fn an_exchange_that_lasts_too_long_is_504_before_its_head_and_cut_off_after_it() {
+    run(async {
+        // It goes on and on, and is never idle.
+        let origin = Origin::start(|_, mut stream, _| async move {
+            let request = head(&mut stream).await;
+            if request.starts_with("GET /silent ") {
+                rest(&mut stream).await;
+                return;
+            }
+            let mut part = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            while stream.write_all(part.as_bytes()).await.is_ok() {
+                part = "1\r\nx\r\n";
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let front = Front::before(&[origin.port], LONG, |config| config.timeouts.total = Duration::from_millis(200));
+        let (answer, _) = front.talk("GET /silent HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        let (answer, end) = front.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("x\r\n"), "{answer}");
+        assert_eq!((end.cause, end.goodbye), (Cause::UpstreamBrokeOff, false));
+        assert_eq!(front.errors(), ["total_timeout", "total_timeout"]);
+    });
+}
+
+#[test]
+fn a_request_that_was_sent_goes_to_no_other_server() {
+    run(async {
+        // The one connection that it takes ends behind the second request; and nobody listens there by then.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            drop(listener);
+            head(&mut stream).await;
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            head(&mut stream).await;
+        });
+        let other = Origin::start(|_, mut stream, _| async move {
+            head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother").await.unwrap();
+        })
+        .await;
+        let front = Front::before(&[port, other.port], LONG, |config| config.servers[1].backup = true);
+        let (mut client, _) = front.connect_h2().await;
+        assert_eq!(client.get("/").await.0, 200);
+        let (status, _, body) = client.get("/").await;
+        assert!(status == 502 && !body.contains("other"), "{status} {body}");
+        // The next one has not been sent to anybody.
+        assert_eq!(client.get("/").await.2, "other");
+    });
+}
+
+#[test]
 fn a_body_that_stops_is_broken_off() {
     run(async {
         let origin = Origin::start(|_, mut stream, _| async move {
@@ -212,7 +300,10 @@ fn a_body_that_stops_is_broken_off() {
         let front = Front::impatient(&[origin.port], LONG, Duration::from_millis(100));
         let (answer, end) = front.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(answer.ends_with("\r\n\r\nfirst"), "{answer}");
-        assert_eq!((end.cause, end.goodbye, front.errors()), (Cause::UpstreamBrokeOff, false, vec!["body_timeout"]));
+        assert_eq!(
+            (end.cause, end.goodbye, front.errors()),
+            (Cause::UpstreamBrokeOff, false, vec!["body_timeout".to_owned()])
+        );
     });
 }
 
@@ -247,7 +338,7 @@ fn an_idempotent_request_is_tried_again_when_its_kept_connection_ends() {
             }
             let line = |number, path| format!("{number} {method} {path} HTTP/1.1");
             assert_eq!(origin.seen(), [line(0, "/1"), line(0, "/2"), line(1, "/2")]);
-            assert_eq!(front.errors(), Vec::<&str>::new());
+            assert_eq!(front.errors(), Vec::<String>::new());
         }
     });
 }
@@ -295,7 +386,8 @@ fn other_requests_are_not_tried_again() {
             let body = if body.is_empty() { empty() } else { full(body) };
             let request = Request::builder().method(method).uri("https://a.example/2").body(body).unwrap();
             assert_eq!(client.send(request).await.unwrap().status(), 502);
-            assert_eq!((origin.accepted(), front.errors()), (1, vec!["closed"]));
+            assert_eq!((origin.accepted(), front.errors()), (1, vec!["closed".to_owned()]));
+            assert_eq!(front.upstream().0, 2.0, "also the one that failed was sent");
         }
     });
 }
@@ -315,7 +407,7 @@ fn a_second_failure_stands() {
         let (mut client, _) = front.connect_h2().await;
         assert_eq!(client.get("/").await.0, 200);
         assert_eq!(client.get("/").await.0, 502);
-        assert_eq!((origin.accepted(), front.errors()), (2, vec!["closed"]));
+        assert_eq!((origin.accepted(), front.errors()), (2, vec!["closed".to_owned()]));
     });
 }
 
@@ -364,7 +456,7 @@ fn a_client_that_stops_sending_gets_408() {
         assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
         assert!(fields(&answer).contains(&"connection: close"), "{answer}");
         // It was not the upstream's fault.
-        assert_eq!(front.errors(), Vec::<&str>::new());
+        assert_eq!(front.errors(), Vec::<String>::new());
     });
 }
 
@@ -391,7 +483,7 @@ fn the_upstream_notices_when_the_client_leaves() {
         drop(client);
         assert_eq!(seen_going.await.unwrap(), 0);
         assert_eq!(serving.await.unwrap().cause, Cause::ClientGone);
-        assert_eq!(front.errors(), Vec::<&str>::new());
+        assert_eq!(front.errors(), Vec::<String>::new());
     });
 }
 
@@ -426,6 +518,6 @@ fn an_upload_that_breaks_off_never_looks_complete() {
             tokio::task::yield_now().await;
         }
         assert!(origin.seen()[1].ends_with("5\r\nfirst\r\n"), "{}", origin.seen()[1]);
-        assert_eq!(front.errors(), Vec::<&str>::new());
+        assert_eq!(front.errors(), Vec::<String>::new());
     });
 }

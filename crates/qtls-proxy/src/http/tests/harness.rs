@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,16 +19,21 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
+use qtls_core::client_hello::Alpn;
 use qtls_core::facts::Facts;
 use rustls::{ProtocolVersion, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::Instant;
 
-use crate::config::{self, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
+use crate::config::{self, UpstreamAddress, UpstreamProtocol};
 use crate::hosts::Names;
-use crate::http::{Connection, End, LocalTasks, Observer, Service, serve};
+use crate::http::{CloseWrite, Connection, End, LocalTasks, Service, Settings, serve};
+use crate::limits::Life;
+use crate::observe::metrics::{Metrics, table};
+use crate::observe::view::View;
 use crate::shutdown::{Conductor, Phase};
 use crate::upstream::Upstream;
 use crate::upstream::capture::install;
@@ -55,30 +60,21 @@ fn run_on<F: Future>(runtime: &mut Builder, limit: Duration, test: F) -> F::Outp
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(limit, test).await.expect("the test hangs") })
 }
 
-/// What was counted.
-#[derive(Debug, Default)]
-pub(super) struct Counter(Mutex<Vec<&'static str>>);
-
-impl Observer for Counter {
-    fn upstream_error(&self, reason: &'static str) {
-        self.0.lock().unwrap().push(reason);
-    }
-}
-
 /// A worker.
 pub(super) struct Front {
     service: Rc<Service>,
     conductor: Conductor,
-    counter: Arc<Counter>,
+    metrics: Metrics,
     pub(super) client: SocketAddr,
     pub(super) names: Arc<Names>,
     /// The virtual host that the handshakes are for.
     pub(super) host: usize,
+    life: Option<(Duration, Duration)>,
 }
 
 impl Front {
     pub(super) fn pages(idle: Duration) -> Self {
-        Self::new(Service::responder(idle), Arc::default())
+        Self::new(Service::responder(settings(idle)), Metrics::new().unwrap())
     }
 
     /// In front of servers on these ports of the loopback interface.
@@ -87,40 +83,65 @@ impl Front {
     }
 
     pub(super) fn impatient(ports: &[u16], client_idle: Duration, upstream_idle: Duration) -> Self {
-        Self::with_upstream(ports, client_idle, upstream_idle, false)
+        Self::with(settings(client_idle), upstream(ports, upstream_idle))
     }
 
     /// In front of a server that wants the certificates of clients.
     pub(super) fn curious(port: u16) -> Self {
-        Self::with_upstream(&[port], LONG, LONG, true)
+        Self::with(settings(LONG), config::Upstream { client_cert: true, ..upstream(&[port], LONG) })
     }
 
-    fn with_upstream(ports: &[u16], client_idle: Duration, upstream_idle: Duration, client_cert: bool) -> Self {
-        let address = |port: &u16| UpstreamAddress { host: "127.0.0.1".to_owned(), port: *port };
-        let upstream = Upstream::new(&config::Upstream {
-            protocol: UpstreamProtocol::Http,
-            servers: ports.iter().map(address).collect(),
-            timeouts: UpstreamTimeouts { connect: Duration::from_millis(300), idle: upstream_idle },
-            client_cert,
-        });
-        let counter = Arc::new(Counter::default());
-        Self::new(Service::proxy(Arc::new(upstream), client_idle, counter.clone()), counter)
+    /// In front of an upstream with changes of its configuration.
+    pub(super) fn before(ports: &[u16], client_idle: Duration, change: impl FnOnce(&mut config::Upstream)) -> Self {
+        let mut config = upstream(ports, LONG);
+        change(&mut config);
+        Self::with(settings(client_idle), config)
     }
 
-    fn new(service: Service, counter: Arc<Counter>) -> Self {
+    /// In front of servers that are spoken to in HTTP/2.
+    pub(super) fn multiplexing(ports: &[u16]) -> Self {
+        let http_version = config::HttpVersion::Http2;
+        Self::with(settings(LONG), config::Upstream { http_version, ..upstream(ports, LONG) })
+    }
+
+    pub(super) fn with(settings: Settings, config: config::Upstream) -> Self {
+        let upstream = Upstream::new(&config);
+        let metrics = Metrics::new().unwrap();
+        upstream.settle_in(&metrics, &Arc::default());
+        Self::new(Service::proxy(Arc::new(upstream), settings), metrics)
+    }
+
+    fn new(service: Service, metrics: Metrics) -> Self {
         Self {
             service: Rc::new(service),
             conductor: Conductor::new(),
-            counter,
+            metrics,
             client: CLIENT.parse().unwrap(),
             names: Arc::default(),
             host: 0,
+            life: None,
         }
     }
 
-    /// What has been counted.
-    pub(super) fn errors(&self) -> Vec<&'static str> {
-        self.counter.0.lock().unwrap().clone()
+    /// Makes its connections live so long, and take so long to end then.
+    pub(super) fn living(self, life: Duration, grace: Duration) -> Self {
+        Self { life: Some((life, grace)), ..self }
+    }
+
+    /// The reasons of the errors that were counted, in alphabetical order.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let counted = self.metrics.read(&View::default()).by(&table::UPSTREAM_ERRORS, "reason", &[]);
+        counted.into_iter().flat_map(|(reason, count)| std::iter::repeat_n(reason, count as usize)).collect()
+    }
+
+    /// How many requests were given to upstream servers, how many connections to them are open, and how many were made.
+    pub(super) fn upstream(&self) -> (f64, f64, u64) {
+        let reading = self.metrics.read(&View::default());
+        (
+            reading.sum(&table::UPSTREAM_REQUESTS, &[]),
+            reading.sum(&table::UPSTREAM_CONNECTIONS, &[]),
+            reading.seen(&table::UPSTREAM_SECONDS, &[]).0,
+        )
     }
 
     pub(super) fn advance(&self, phase: Phase) {
@@ -137,6 +158,8 @@ impl Front {
             local,
             names: self.names.clone(),
             host: self.host,
+            alpn: Alpn::default(),
+            life: self.life.map(|(life, grace)| Life { end: Instant::now() + life, grace }),
         };
         let goodbye = Rc::new(Cell::new(false));
         let server = Polite { stream: server, goodbye: goodbye.clone() };
@@ -169,6 +192,20 @@ impl Front {
         let connection = spawn_local(connection);
         (Http2 { sender, connection }, serving)
     }
+}
+
+/// The defaults, but for how long a connection may be idle.
+pub(super) fn settings(idle: Duration) -> Settings {
+    Settings { idle, ..Settings::of(&config::Limits::default()) }
+}
+
+/// Servers on these ports of the loopback interface.
+pub(super) fn upstream(ports: &[u16], idle: Duration) -> config::Upstream {
+    let server = |port: &u16| UpstreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: *port }.into();
+    let mut config = config::Upstream::new(UpstreamProtocol::Http, ports.iter().map(server).collect());
+    config.timeouts.connect = Duration::from_millis(300);
+    config.timeouts.idle = idle;
+    config
 }
 
 /// How serving a connection ended.
@@ -210,6 +247,12 @@ impl AsyncWrite for Polite {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.goodbye.set(true);
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl CloseWrite for Polite {
+    fn poll_close_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

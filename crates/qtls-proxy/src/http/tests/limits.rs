@@ -8,8 +8,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::harness::{Front, LONG, Origin, empty, fields, get, head, read, rest, run, run_timed, until};
-use crate::http::{Cause, HEAD_TIMEOUT};
+use super::harness::{
+    Front, LONG, Origin, empty, fields, frames, get, head, read, rest, run, run_timed, settings, until, upstream,
+};
+use crate::config;
+use crate::http::{Cause, HEAD_TIMEOUT, Settings};
 use crate::shutdown::Phase;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -208,7 +211,7 @@ fn heads_are_bounded() {
             format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\nConnection: close\r\n\r\n", "x".repeat(60_000));
         assert!(front.talk(accepted).await.0.starts_with("HTTP/1.1 200 OK\r\n"));
         for refused in [
-            format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70_000)),
+            format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(300_000)),
             format!("GET /health HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: x\r\n".repeat(101)),
         ] {
             let (mut client, serving) = front.connect();
@@ -227,6 +230,137 @@ fn heads_are_bounded() {
             Ok(response) => assert_eq!(response.status(), 431),
             Err(error) => assert!(format!("{error:?}").contains("REFUSED_STREAM") || error.is_user(), "{error:?}"),
         }
+    });
+}
+
+#[test]
+fn the_limit_on_heads_is_the_configurations() {
+    run(async {
+        let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        let front = Front::with(Settings { head: 2000, ..settings(LONG) }, upstream(&[origin.port], LONG));
+        let head = |size: usize| {
+            let frame = "GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nX: \r\n\r\n".len();
+            format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nX: {}\r\n\r\n", "x".repeat(size - frame))
+        };
+        let (mut client, _) = front.connect();
+        client.write_all(head(2000).as_bytes()).await.unwrap();
+        assert!(until(&mut client, "\r\n\r\nhi").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        let (answer, end) = front.talk(head(2001)).await;
+        assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
+        assert!(answer.contains("\"status\":431") && fields(&answer).contains(&"connection: close"), "{answer}");
+        assert_eq!((end.cause, end.requests), (Cause::Closed, 1));
+        assert_eq!(origin.seen().len(), 1);
+    });
+}
+
+#[test]
+fn a_target_that_is_too_long_is_414_however_long_it_is() {
+    run(async {
+        let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        for (limit, size) in [(2000, 2001), (2000, 70_000), (2000, 300_000), (65_536, 65_537), (65_536, 1_000_000)] {
+            let front = Front::with(Settings { head: limit, ..settings(LONG) }, upstream(&[origin.port], LONG));
+            let target = "/".repeat(size - "GET  HTTP/1.1\r\n".len());
+            let (client, serving) = front.connect();
+            let (mut reader, mut writer) = tokio::io::split(client);
+            // It need not be read to the end.
+            let writing = tokio::task::spawn_local(async move {
+                let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+                let _ = writer.write_all(request.as_bytes()).await;
+            });
+            let answer = rest(&mut reader).await;
+            assert!(answer.starts_with("HTTP/1.1 414 URI Too Long\r\n"), "{answer} for {size} of {limit}");
+            assert!(answer.ends_with("the request line is longer than this server takes\n"), "{answer}");
+            assert_eq!(serving.await.unwrap().cause, Cause::Closed);
+            writing.abort();
+        }
+        // Beyond what http::Uri holds.
+        let front = Front::with(Settings { head: 1 << 20, ..settings(LONG) }, upstream(&[origin.port], LONG));
+        let (answer, _) = front.talk(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", "/".repeat(65_535))).await;
+        assert!(answer.starts_with("HTTP/1.1 414 URI Too Long\r\n"), "{answer}");
+        assert_eq!(origin.accepted(), 0);
+    });
+}
+
+#[test]
+fn bodies_are_bounded_where_they_say_so_and_where_they_do_not() {
+    run(async {
+        let origin = Origin::start(|_, mut stream, seen| async move {
+            let request = rest(&mut stream).await;
+            seen.borrow_mut().push(request);
+        })
+        .await;
+        let front = Front::with(Settings { body: 1000, ..settings(LONG) }, upstream(&[origin.port], LONG));
+        let (answer, _) = front.talk("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
+        assert!(fields(&answer).contains(&"connection: close"), "{answer}");
+        let (mut client, _) = front.connect_h2().await;
+        let request = Request::post("https://a.example/").header("content-length", "1001").body(empty()).unwrap();
+        let _ = client.send(request).await;
+        assert_eq!(origin.accepted(), 0, "nothing of it was passed on");
+
+        let chunk = format!("258\r\n{}\r\n", "x".repeat(600));
+        let (answer, _) = front
+            .talk(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n"))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
+        seen(&origin, 1).await;
+        assert!(!origin.seen()[0].ends_with("0\r\n\r\n"), "{}", origin.seen()[0]);
+        let body = frames((0..2).map(|_| hyper::body::Frame::data(bytes::Bytes::from(vec![b'x'; 600]))));
+        let request = Request::post("https://a.example/").body(body).unwrap();
+        assert_eq!(read(client.send(request).await.unwrap()).await.0, 413);
+        seen(&origin, 2).await;
+        assert!(!origin.seen()[1].ends_with("0\r\n\r\n"), "{}", origin.seen()[1]);
+        // None of it is the upstream's fault.
+        assert_eq!(front.errors(), Vec::<String>::new());
+
+        let origin = Origin::start(|_, mut stream, _| async move {
+            until(&mut stream, "0\r\n\r\n").await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        })
+        .await;
+        let front = Front::with(Settings { body: 600, ..settings(LONG) }, upstream(&[origin.port], LONG));
+        let (mut client, _) = front.connect();
+        client
+            .write_all(
+                format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n").as_bytes(),
+            )
+            .await
+            .unwrap();
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"), "as much as is allowed");
+    });
+}
+
+#[test]
+fn browsers_are_told_to_come_by_https_once_whoever_answers() {
+    run(async {
+        let config = |port| config::Upstream {
+            hsts: Some(config::Hsts {
+                max_age: Duration::from_secs(31_536_000),
+                include_subdomains: true,
+                preload: true,
+            }),
+            ..upstream(&[port], LONG)
+        };
+        let ours = "strict-transport-security: max-age=31536000; includeSubDomains; preload";
+        let plain = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        let own =
+            Origin::answering("HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1\r\nContent-Length: 2\r\n\r\nhi")
+                .await;
+        let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        for (port, request, expected) in [
+            (plain.port, get, ours),
+            (own.port, get, "strict-transport-security: max-age=1"),
+            (1, get, ours),
+            (plain.port, "GET / HTTP/1.1\nHost: a\r\n\r\n", ours),
+            (plain.port, "TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", ours),
+        ] {
+            let (answer, _) = Front::with(settings(LONG), config(port)).talk(request).await;
+            let told: Vec<_> =
+                fields(&answer).into_iter().filter(|line| line.starts_with("strict-transport-security")).collect();
+            assert_eq!(told, [expected], "{answer} for {request:?}");
+        }
+        let (answer, _) = Front::proxy(&[plain.port]).talk(get).await;
+        assert!(!answer.contains("strict-transport-security"), "{answer}");
     });
 }
 

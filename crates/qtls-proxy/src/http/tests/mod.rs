@@ -3,8 +3,12 @@
 mod failures;
 mod flow;
 mod forward;
+mod h2_wire;
 mod harness;
+mod life;
 mod limits;
+mod multiplexed;
 mod pages;
 mod refusals;
 mod walls;
+mod websocket;

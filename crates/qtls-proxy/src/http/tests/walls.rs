@@ -9,8 +9,9 @@ use qtls_core::policy::KeyAlgorithm;
 use qtls_pki::issue::{AlternativeName, Authority, Profile, Template, public_key};
 use rustls::pki_types::CertificateDer;
 
-use super::harness::{Front, Origin, empty, facts, fields, read, rest, run};
+use super::harness::{Front, Origin, empty, facts, fields, head, read, rest, run};
 use crate::hosts::Names;
+use tokio::io::AsyncWriteExt;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -74,6 +75,10 @@ fn in_http2_the_authority_is_the_wall() {
 
 /// A leaf for a client with a Korean name, and its issuer.
 fn chain() -> Vec<CertificateDer<'static>> {
+    chain_of(KeyAlgorithm::EcdsaP256)
+}
+
+fn chain_of(algorithm: KeyAlgorithm) -> Vec<CertificateDer<'static>> {
     let now = SystemTime::now();
     let template = |profile, names| Template {
         profile,
@@ -83,7 +88,7 @@ fn chain() -> Vec<CertificateDer<'static>> {
         not_before: now - Duration::from_secs(60),
         not_after: now + Duration::from_secs(60),
     };
-    let key = || signing_key(&generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap();
+    let key = || signing_key(&generate(algorithm).unwrap()).unwrap();
     let root = Authority::root(&template(Profile::Root, Vec::new()), key()).unwrap();
     let names = vec![
         AlternativeName::Dns("client.example".to_owned()),
@@ -105,7 +110,7 @@ fn the_upstream_is_told_whom_the_certificate_names() {
             let (mut client, _) = front.connect_as(facts);
             let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\
                 X-QTLS-Client-Subject: CN=root\r\nX_QTLS_Client_SAN: DNS:root\r\nClient-Cert: :AAAA:\r\n\r\n";
-            tokio::io::AsyncWriteExt::write_all(&mut client, request.as_bytes()).await.unwrap();
+            client.write_all(request.as_bytes()).await.unwrap();
             rest(&mut client).await;
             let seen = origin.seen();
             let lines = fields(&seen[0]);
@@ -125,6 +130,41 @@ fn the_upstream_is_told_whom_the_certificate_names() {
             };
             assert_eq!(of("client-cert: "), curious.then(|| encoded(0)));
             assert_eq!(of("client-cert-chain: "), curious.then(|| encoded(1)));
+        }
+    });
+}
+
+#[test]
+fn the_sizes_of_certificates_are_those_of_the_documents() {
+    run(async {
+        let document =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/CONFIGURATION.md")).unwrap();
+        for (algorithm, name) in [
+            (KeyAlgorithm::EcdsaP256, "ECDSA P-256"),
+            (KeyAlgorithm::EcdsaP384, "ECDSA P-384"),
+            (KeyAlgorithm::Rsa2048, "RSA-2048"),
+            (KeyAlgorithm::Rsa4096, "RSA-4096"),
+            (KeyAlgorithm::MlDsa44, "ML-DSA-44"),
+            (KeyAlgorithm::MlDsa65, "ML-DSA-65"),
+            (KeyAlgorithm::MlDsa87, "ML-DSA-87"),
+        ] {
+            let origin = Origin::answering(OK).await;
+            let front = Front::curious(origin.port);
+            let peer_chain = chain_of(algorithm);
+            let facts = qtls_core::facts::Facts { peer_chain, ..facts(None) };
+            let (mut client, _) = front.connect_as(facts);
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            head(&mut client).await;
+            let seen = &origin.seen()[0];
+            let size = |name: &str| {
+                fields(seen).into_iter().find_map(|line| line.strip_prefix(name)).unwrap().len() as f64 / 1000.0
+            };
+            let (leaf, chain) = (size("client-cert: "), size("client-cert-chain: "));
+            let row = document.lines().find_map(|line| line.strip_prefix(&format!("| {name} | "))).unwrap_or_default();
+            let told: Vec<f64> = row.split(" KB |").filter_map(|cell| cell.trim().parse().ok()).collect();
+            // Signatures with ECDSA differ by a few bytes.
+            let is_near = matches!(told[..], [one, other] if (one - leaf).abs() < 0.06 && (other - chain).abs() < 0.06);
+            assert!(is_near, "docs/CONFIGURATION.md: | {name} | {leaf:.1} KB | {chain:.1} KB |, and not {row:?}");
         }
     });
 }

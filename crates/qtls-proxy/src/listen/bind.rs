@@ -1,4 +1,4 @@
-//! Listening sockets: one a worker, in one `SO_REUSEPORT` group.
+//! Binding: one socket a worker, in one `SO_REUSEPORT` group.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
