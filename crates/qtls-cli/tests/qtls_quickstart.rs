@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use qtls_core::credentials::files;
-use qtls_core::policy::{AlgorithmNames, GroupPreference, Mode, Policy};
+use qtls_core::policy::{AlgorithmNames, Policy, PolicyChoice};
 use qtls_proxy::config::{Algorithms, Source, load_client, load_server};
 
 struct Ran {
@@ -113,7 +113,7 @@ fn the_configurations_are_accepted_with_the_certificates_they_name() {
     let policy = |algorithms: &Algorithms| {
         let signature = algorithms.signature.clone();
         let names = AlgorithmNames { signature, ..AlgorithmNames::default() };
-        Policy::resolve(Mode::new(true, false), GroupPreference::default(), &names).expect("the names are known")
+        Policy::resolve(&PolicyChoice { names, ..PolicyChoice::default() }).expect("the names are known")
     };
 
     let server = load_server(&source("server.json")).unwrap();

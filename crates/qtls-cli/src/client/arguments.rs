@@ -9,6 +9,8 @@ use http::uri::PathAndQuery;
 use qtls_core::version::VERSION;
 use qtls_core::{Error, Result};
 use qtls_pki::names::ServerName as CertificateName;
+use qtls_proxy::config::{BadAddress, Tunnel};
+use qtls_proxy::starttls::Starttls;
 use rustls::pki_types::ServerName;
 
 use super::help;
@@ -17,7 +19,8 @@ use super::help;
 #[derive(Parser, Debug)]
 #[command(name = super::PROGRAM, version = VERSION)]
 #[command(long_about = help::ABOUT, after_help = help::SHORT, after_long_help = help::LONG)]
-#[command(override_usage = "qtls-client [OPTIONS] HOST [PORT]\n       qtls-client [OPTIONS] HOST:PORT")]
+#[command(override_usage = "qtls-client [OPTIONS] HOST [PORT]\n       qtls-client [OPTIONS] HOST:PORT\n       \
+    qtls-client [OPTIONS] --tunnel LOCAL=REMOTE...")]
 pub(super) struct Arguments {
     /// The server's name or IP address, or both parts as HOST:PORT
     ///
@@ -81,6 +84,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LIST", help_heading = "Protocol")]
     pub(super) alpn: Option<String>,
 
+    /// Ask for TLS in the words of this protocol: postgres
+    ///
+    /// What it has to say before the handshake is said. Unless --alpn is given, the protocol's own name is offered
+    /// (postgresql). Where the server takes TLS at once, its name as --alpn suffices. With --tunnel, local clients that ask
+    /// for encryption are told to go on without.
+    #[arg(long, value_name = "PROTOCOL", conflicts_with = "request", help_heading = "Protocol")]
+    pub(super) starttls: Option<Starttls>,
+
     /// Make one HTTP request, such as 'GET /path', and print the response's body
     ///
     /// Over HTTP/2 or HTTP/1.1, as agreed by ALPN. No body is sent. Redirects are not followed.
@@ -110,17 +121,42 @@ pub(super) struct Arguments {
     /// Print nothing but errors on standard error
     #[arg(short, long, help_heading = "Output")]
     pub(super) quiet: bool,
+
+    /// Carry plain connections to LOCAL over TLS to the server REMOTE, until stopped; may be given several times
+    ///
+    /// LOCAL is 127.0.0.1:5432, [::1]:5432 or unix:/run/app/db.sock, REMOTE is db.example:8443. --server-name and --alpn
+    /// are for these tunnels. Those of the configuration (`tunnels`) are there as well.
+    #[arg(
+        long = "tunnel",
+        value_name = "LOCAL=REMOTE",
+        value_parser = tunnel,
+        conflicts_with_all = ["host", "port", "request", "json", "quiet"],
+        help_heading = "Tunnels"
+    )]
+    pub(super) tunnels: Vec<Tunnel>,
+
+    /// As --starttls, but on this side only: the servers of --tunnel take TLS at once
+    #[arg(long, value_name = "PROTOCOL", conflicts_with = "starttls", help_heading = "Tunnels")]
+    pub(super) local_starttls: Option<Starttls>,
+
+    /// Do everything that a start of the tunnels does, short of opening sockets, and tell what was found
+    #[arg(long, conflicts_with_all = ["host", "port", "request", "json", "quiet"], help_heading = "Tunnels")]
+    pub(super) test_config: bool,
+}
+
+fn tunnel(text: &str) -> std::result::Result<Tunnel, BadAddress> {
+    Tunnel::parse(text)
 }
 
 /// The server as the command line names it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) host: Option<String>,
-    pub(super) port: Option<u16>,
+pub(crate) struct Target {
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
 }
 
 /// Reads `HOST`, `HOST PORT`, `HOST:PORT`, `[V6]`, `[V6]:PORT` or a bare IPv6 address.
-pub(super) fn target(host: Option<&str>, port: Option<&str>) -> Result<Target> {
+pub(crate) fn target(host: Option<&str>, port: Option<&str>) -> Result<Target> {
     let Some(given) = host else { return Ok(Target::default()) };
     let wrong = |message: String| Error::configuration(message).at("HOST");
     if given.contains("://") || given.contains('/') {
@@ -148,7 +184,7 @@ pub(super) fn target(host: Option<&str>, port: Option<&str>) -> Result<Target> {
 }
 
 /// The name to ask for and to verify.
-pub(super) fn server_name(host: &str) -> Result<ServerName<'static>> {
+pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     ServerName::try_from(ascii(bare)?).map_err(|_| {
         Error::configuration(format!("{host:?} is neither a DNS name nor an IP address"))

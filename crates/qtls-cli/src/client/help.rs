@@ -41,14 +41,24 @@ Input and output:
 Configuration:
   Precedence: command line, environment, file, default. The keys are:
     client         server_host, server_port, connect_timeout, read_timeout,
-                   write_timeout, max_retries
-    tls            protocol_version, hybrid_mode, pqc_only,
+                   write_timeout, max_retries, worker_threads,
+                   max_connections, drain_timeout, user
+    tls            protocol_version, profile, hybrid_mode, pqc_only,
                    server_name_indication, verify_peer
     certificates   client_cert, client_key, client_key_passphrase,
                    client_key_passphrase_file, ca_bundle,
                    crl (paths, mode), pins
     algorithms     kem, signature, signature_chain, cipher
-    logging        level, file, max_size_mb, max_files, console
+    logging        level, format, file, max_size_mb, max_files, console,
+                   access, access_file, audit_file
+    tunnels        a list of: listen, connect, server_name, alpn, starttls,
+                   local_starttls, mode
+    limits         idle_timeout, connection_timeout, per_address,
+                   per_network, network_prefix_v4, network_prefix_v6,
+                   handshakes_per_second, memory_mb, when_full
+    metrics        enabled, address, port, path
+    reload         watch_credentials, watch_config
+    sandbox        \"off\", \"best-effort\" or \"required\"
 
   connect_timeout (30 s) is for one attempt: finding the address, the TCP
   connection and the handshake together. read_timeout (60 s) is how long the
@@ -61,6 +71,15 @@ Configuration:
   0.5 s, 1 s and so on up to 8 s, each shorter by up to a half by chance. A
   server that fails verification or refuses the handshake is not tried again.
   Every attempt offers the same: nothing is ever weakened.
+
+Tunnels:
+  With --tunnel, or with tunnels in the configuration and no HOST, the program
+  runs until SIGTERM or SIGINT; open connections may then finish within
+  client.drain_timeout, and a second signal closes them. SIGHUP reads the
+  configuration and its files again. A connection to LOCAL waits for REMOTE for
+  connect_timeout at most, all attempts together; if that is in vain, it is
+  reset. The log goes to standard error, unless logging says otherwise. Unix
+  sockets are their owner's alone. docs/CLIENT.md says more.
 
 Environment:
   QTLS_SERVER_HOST     client.server_host
@@ -98,6 +117,8 @@ Examples:
   With a client certificate, and only with post-quantum key exchange:
       qtls-client 192.0.2.1:8443 --server-name www.example.com --pqc-only \\
           --cert client-cert.pem --key client-key.pem
+  A sidecar for an old psql, until it is stopped:
+      qtls-client --tunnel 127.0.0.1:5432=db.example:5432 --starttls postgres
   Any other protocol:
       printf 'PING\\r\\n' | qtls-client redis.example.com:6380 --quiet";
 
@@ -135,13 +156,16 @@ mod tests {
             if name == "$schema" {
                 continue;
             }
+            let section = section["anyOf"].get(0).unwrap_or(section);
+            let section = if section["type"] == "array" { &section["items"] } else { section };
             let reference = section["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
             let mut lines = LONG.lines().skip_while(|line| !line.starts_with(&format!("    {name:<15}")));
             let first = lines.next().unwrap_or_else(|| panic!("{name} in --help"));
             let more = lines.take_while(|line| line.starts_with(&" ".repeat(19)));
             let listed: Vec<&str> =
                 [&first[19..]].into_iter().chain(more).flat_map(|line| line.split([' ', ','])).collect();
-            for key in definitions[reference]["properties"].as_object().unwrap().keys() {
+            let keys_of_section = definitions[reference]["properties"].as_object();
+            for key in keys_of_section.into_iter().flat_map(|keys| keys.keys()) {
                 assert!(listed.contains(&key.as_str()), "{name}.{key} in --help");
                 keys += 1;
             }

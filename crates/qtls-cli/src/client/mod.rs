@@ -1,7 +1,6 @@
 //! `qtls-client`: connects, verifies, shows what was negotiated, then talks.
 
 mod arguments;
-mod connect;
 mod converse;
 mod help;
 mod http;
@@ -10,20 +9,23 @@ mod peer;
 mod settings;
 mod stdio;
 mod transport;
+mod tunnels;
 
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 use qtls_core::{Error, Result};
-use qtls_proxy::config::{LogLevel, Logging};
+use qtls_proxy::config::{ClientConfig, Loaded, LogLevel, Logging};
 use qtls_proxy::observe::logs;
+use qtls_proxy::plan::located;
+use qtls_proxy::reach::{self, Connected, Retry};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 use crate::ui;
 use arguments::Arguments;
-use connect::{Connected, Retry};
+pub(crate) use arguments::{server_name, target};
 use http::Exchange;
 use output::{HttpResponse, Report, head};
 use settings::Settings;
@@ -38,22 +40,37 @@ const PROGRAM: &str = "qtls-client";
 
 /// Runs the client with the process' arguments. `--help` documents the exit codes.
 pub fn main() -> ExitCode {
-    run(&Arguments::parse()).unwrap_or_else(|error| ui::finish(PROGRAM, Err(error)))
+    run(Arguments::parse()).unwrap_or_else(|error| ui::finish(PROGRAM, Err(error)))
 }
 
-fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let loaded = settings::configuration(arguments)?;
+/// The command line, for what is generated from it.
+pub fn command() -> Command {
+    Arguments::command()
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let loaded = settings::configuration(&arguments)?;
+    if tunnels::are_meant(&arguments, &loaded) {
+        return tunnels::run(arguments, loaded);
+    }
+    once(&arguments, loaded)
+}
+
+/// Connects once.
+fn once(arguments: &Arguments, mut loaded: Loaded<ClientConfig>) -> Result<ExitCode> {
+    // Lines about connections are about those of tunnels, and only of tunnels is there something to audit.
+    let logging = &mut loaded.value.logging;
+    (logging.access, logging.access_file, logging.audit_file) = (false, None, None);
     let logging = &loaded.value.logging;
     let voice = Voice::new(arguments.quiet, logging);
-    logs::init(logging).map_err(|error| match error.key_path() {
-        Some(_) => loaded.origins.locate("logging.file", error.nested()),
-        None => error,
-    })?;
+    // Of a program that one person runs once, that person should hear at once that nothing will be logged.
+    logs::check(logging).map_err(|error| located(&loaded.origins, error))?;
+    logs::init(logging, |error| located(&loaded.origins, error))?;
     let outcome = settings::settle(arguments, loaded).and_then(|settings| {
         for warning in &settings.warnings {
             voice.warn(warning);
         }
-        if settings.verified_by.is_none() {
+        if settings.remote.verified_by.is_none() {
             voice.alarm(
                 "WARNING: the server is NOT verified, by --insecure or tls.verify_peer: anyone can pretend to be it, \
                  and read and change everything",
@@ -75,9 +92,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 async fn session(arguments: &Arguments, settings: &Settings, voice: Voice) -> Result<ExitCode> {
-    let Connected { stream, facts, address } = connect::connect(settings, |retry| voice.retry(&retry)).await?;
+    let Connected { stream, facts, address } =
+        reach::connect(&settings.remote, settings.patience, |_| None, |retry| voice.retry(&retry)).await?;
     tracing::info!(
-        server = settings.address(),
+        server = settings.remote.address(),
         %address,
         group = facts.group_name(),
         pq = facts.post_quantum(),
@@ -85,7 +103,7 @@ async fn session(arguments: &Arguments, settings: &Settings, voice: Voice) -> Re
         scheme = facts.scheme_name(),
         alpn = facts.alpn_name(),
         resumed = facts.resumed,
-        verified = settings.verified_by.is_some(),
+        verified = settings.remote.verified_by.is_some(),
         "connected"
     );
     let report = Report::new(&facts, address, settings);

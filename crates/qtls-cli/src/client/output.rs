@@ -33,7 +33,7 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn new(facts: &'a Facts, address: SocketAddr, settings: &'a Settings) -> Self {
         let peer = Peer::of(&facts.peer_chain);
-        Self { facts, address, verified: settings.verified_by.is_some(), peer, response: None, settings }
+        Self { facts, address, verified: settings.remote.verified_by.is_some(), peer, response: None, settings }
     }
 
     /// Adds the response of an HTTP exchange.
@@ -58,7 +58,7 @@ impl<'a> Report<'a> {
         } else {
             "classical: a recording can be decrypted by a future quantum computer"
         };
-        let mut text = format!("Connected to {} ({})\n", settings.address(), self.address);
+        let mut text = format!("Connected to {} ({})\n", settings.remote.address(), self.address);
         let mut line = |name: &str, value: &str| {
             // Writing to a String can't fail.
             let _ = writeln!(text, "  {name:<12} {value}");
@@ -83,8 +83,8 @@ impl<'a> Report<'a> {
             }
             None => line("certificate", "can't be read"),
         }
-        match &settings.verified_by {
-            Some(anchors) => line("verified", &format!("{} by {anchors}", settings.server_name.to_str())),
+        match &settings.remote.verified_by {
+            Some(anchors) => line("verified", &format!("{} by {anchors}", settings.remote.server_name.to_str())),
             None => line("verified", "NO: anyone can pretend to be this server"),
         }
         text

@@ -1,17 +1,12 @@
 //! From the command line and the configuration to everything that connecting needs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use qtls_core::credentials::{Credential, files};
-use qtls_core::endpoint::{ServerTrust, client_config};
-use qtls_core::policy::{GroupPreference, Mode, Policy};
-use qtls_core::verify::{SpkiHash, TrustAnchors};
 use qtls_core::{Error, Result};
-use qtls_proxy::config::{ClientConfig, Loaded, Origins, Source, load_client};
-use qtls_proxy::plan::{CredentialFiles, algorithm_names, located, with_revocation};
-use rustls::pki_types::ServerName;
+use qtls_proxy::client_plan::ClientSide;
+use qtls_proxy::config::{ClientConfig, Loaded, Source, Tunnel, load_client};
+use qtls_proxy::reach::{Patience, Remote, authority};
 
 use super::arguments::{Arguments, Request, alpn, request, server_name, target};
 
@@ -22,33 +17,20 @@ const DEFAULT_CONFIG: &str = "/etc/qtls/config/client.json";
 
 /// Everything that connecting needs. Nothing of it changes between attempts.
 pub(super) struct Settings {
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// What is asked for and verified.
-    pub(super) server_name: ServerName<'static>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) tls: Arc<rustls::ClientConfig>,
-    /// What the server is verified against; `None` where it isn't.
-    pub(super) verified_by: Option<String>,
-    pub(super) connect_timeout: Duration,
+    pub(super) remote: Remote,
+    pub(super) patience: Patience,
     pub(super) read_timeout: Duration,
     pub(super) write_timeout: Duration,
-    pub(super) max_retries: u32,
     pub(super) request: Option<Request>,
     /// What the operator should know, a sentence each.
     pub(super) warnings: Vec<String>,
 }
 
 impl Settings {
-    /// `host:port`, with IPv6 addresses in brackets.
-    pub(super) fn address(&self) -> String {
-        authority(&self.host, self.port)
-    }
-
     /// The server as a request names it (RFC 9110, section 4.2.2: without the port where it is the scheme's).
     pub(super) fn authority(&self) -> String {
-        let name = self.server_name.to_str();
-        match self.port {
+        let name = self.remote.server_name.to_str();
+        match self.remote.port {
             443 => authority(&name, None),
             port => authority(&name, Some(port)),
         }
@@ -78,12 +60,28 @@ pub(super) fn configuration(arguments: &Arguments) -> Result<Loaded<ClientConfig
     if arguments.insecure {
         set("tls.verify_peer", false.to_string());
     }
-    load_client(&source).map_err(by_option)
+    let mut loaded = load_client(&source).map_err(by_option)?;
+    if arguments.local_starttls.is_some() && arguments.tunnels.is_empty() {
+        return Err(Error::configuration("it is about the tunnels of --tunnel, and there are none")
+            .at("--local-starttls")
+            .hint("give --tunnel LOCAL=REMOTE; tunnels of the configuration have `local_starttls` themselves"));
+    }
+    let alpn = arguments.alpn.as_deref().filter(|_| !arguments.tunnels.is_empty()).map(alpn).transpose()?;
+    for tunnel in &arguments.tunnels {
+        loaded.value.tunnels.push(Tunnel {
+            server_name: arguments.server_name.clone(),
+            alpn: alpn.iter().flatten().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+            starttls: arguments.starttls,
+            local_starttls: arguments.local_starttls,
+            ..tunnel.clone()
+        });
+    }
+    Ok(loaded)
 }
 
 /// Resolves names and reads files.
 pub(super) fn settle(arguments: &Arguments, loaded: Loaded<ClientConfig>) -> Result<Settings> {
-    let Loaded { value: config, mut warnings, origins } = loaded;
+    let Loaded { value: config, mut warnings, origins, .. } = loaded;
     let host = config.client.server_host.clone().ok_or_else(|| {
         Error::configuration("which server? None is given")
             .hint("qtls-client HOST PORT, QTLS_SERVER_HOST, or client.server_host in client.json")
@@ -93,36 +91,22 @@ pub(super) fn settle(arguments: &Arguments, loaded: Loaded<ClientConfig>) -> Res
         None => server_name(&host).map_err(|error| by_option(origins.locate(HOST, error)))?,
     };
     let request = arguments.request.as_deref().map(request).transpose()?;
-    let alpn = match (&arguments.alpn, &request) {
-        (Some(list), request) => protocols(list, request.is_some())?,
-        (None, Some(_)) => vec![H2.to_vec(), HTTP1.to_vec()],
-        (None, None) => Vec::new(),
+    let alpn = match (&arguments.alpn, &request, arguments.starttls) {
+        (Some(list), request, _) => protocols(list, request.is_some())?,
+        (None, Some(_), _) => vec![H2.to_vec(), HTTP1.to_vec()],
+        (None, None, Some(protocol)) => vec![protocol.alpn().to_vec()],
+        (None, None, None) => Vec::new(),
     };
 
-    let policy = Arc::new(policy(&config, &origins).map_err(by_option)?);
-    // What they say of browsers is for servers.
-    warnings.extend(policy.notes.iter().filter(|note| !note.contains("browsers")).cloned());
-    let (trust, verified_by) = trust(&config, &origins, &policy, &mut warnings).map_err(by_option)?;
-    let credential = credential(&config, &origins).map_err(by_option)?;
-    if let Some(credential) = &credential {
-        let validity = credential.validity(SystemTime::now());
-        if !validity.is_valid() {
-            warnings.push(format!("the client certificate {} is {validity}: servers refuse it", credential.origin));
-        }
-    }
-    let tls = client_config(&policy, trust, credential.as_ref(), config.tls.server_name_indication, alpn)
-        .map_err(|error| by_option(origins.locate(CERT, error.nested())))?;
+    let side = ClientSide::of_client(&config, &origins, alpn).map_err(by_option)?;
+    warnings.extend(side.warnings.iter().cloned());
+    warnings.extend(side.problem.as_ref().map(|problem| problem.message().to_owned()));
+    let port = config.client.server_port.unwrap_or(DEFAULT_PORT);
     Ok(Settings {
-        host,
-        port: config.client.server_port.unwrap_or(DEFAULT_PORT),
-        server_name: name,
-        policy,
-        tls,
-        verified_by,
-        connect_timeout: config.client.connect_timeout,
+        remote: Remote { starttls: arguments.starttls, ..Remote::new(host, port, name, side) },
+        patience: Patience { attempt: config.client.connect_timeout, retries: config.client.max_retries, until: None },
         read_timeout: config.client.read_timeout,
         write_timeout: config.client.write_timeout,
-        max_retries: config.client.max_retries,
         request,
         warnings,
     })
@@ -139,14 +123,6 @@ const PQC_ONLY: &str = "tls.pqc_only";
 const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
-fn authority(host: &str, port: impl Into<Option<u16>>) -> String {
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    match port.into() {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    }
-}
-
 fn protocols(list: &str, for_request: bool) -> Result<Vec<Vec<u8>>> {
     let list = alpn(list)?;
     match list.iter().find(|name| for_request && ![H2, HTTP1].contains(&name.as_slice())) {
@@ -157,62 +133,6 @@ fn protocols(list: &str, for_request: bool) -> Result<Vec<Vec<u8>>> {
                 .at("--alpn")
                 .hint("offer one of these two or both, or leave --alpn out"))
         }
-    }
-}
-
-fn policy(config: &ClientConfig, origins: &Origins) -> Result<Policy> {
-    let mode = Mode::new(config.tls.hybrid_mode, config.tls.pqc_only);
-    // Whose order counts is the server's decision.
-    Policy::resolve(mode, GroupPreference::default(), &algorithm_names(&config.algorithms))
-        .map_err(|error| located(origins, error))
-}
-
-fn trust(
-    config: &ClientConfig,
-    origins: &Origins,
-    policy: &Arc<Policy>,
-    warnings: &mut Vec<String>,
-) -> Result<(ServerTrust, Option<String>)> {
-    if !config.tls.verify_peer {
-        return Ok((ServerTrust::DangerousAnyone, None));
-    }
-    let (roots, from) = match &config.certificates.ca_bundle {
-        Some(bundle) => {
-            let roots = files::roots(bundle).map_err(|error| origins.locate(CA, error.nested()))?;
-            (roots, files::resolve(bundle).display().to_string())
-        }
-        None => (files::system_roots().map_err(|error| error.key(CA))?, SYSTEM.to_owned()),
-    };
-    let anchors =
-        TrustAnchors::new(roots, None, policy.clone()).map_err(|error| origins.locate(CA, error.at(&from).nested()))?;
-    let crl = config.certificates.crl.as_ref();
-    let anchors = with_revocation(origins, "certificates.crl", anchors, crl, warnings)?;
-    let pins = config.certificates.pins.iter().enumerate().map(|(index, pin)| {
-        SpkiHash::parse(pin).map_err(|error| origins.locate(&format!("certificates.pins[{index}]"), error))
-    });
-    let anchors = anchors.with_pins(pins.collect::<Result<Vec<_>>>()?);
-    Ok((ServerTrust::Anchors(anchors), Some(from)))
-}
-
-/// What [`Settings::verified_by`] says of the operating system's trust anchors.
-pub(super) const SYSTEM: &str = "the system's trust anchors";
-
-fn credential(config: &ClientConfig, origins: &Origins) -> Result<Option<Credential>> {
-    let certificates = &config.certificates;
-    match (&certificates.client_cert, &certificates.client_key) {
-        (Some(cert), Some(key)) => CredentialFiles {
-            cert: (CERT, cert),
-            key: (KEY, key),
-            passphrase: ("certificates.client_key_passphrase", certificates.client_key_passphrase.as_ref()),
-            passphrase_file: (
-                "certificates.client_key_passphrase_file",
-                certificates.client_key_passphrase_file.as_deref(),
-            ),
-        }
-        .read(origins)
-        .map(Some),
-        // That one of them is missing has been refused when the configuration was read.
-        _ => Ok(None),
     }
 }
 
@@ -236,7 +156,7 @@ fn option(key: &str) -> Option<&'static str> {
 }
 
 /// An error about a key that the command line has set, in the words of the command line.
-fn by_option(error: Error) -> Error {
+pub(super) fn by_option(error: Error) -> Error {
     let named = error.key_path().and_then(option).filter(|_| error.place() == Some(COMMAND_LINE));
     let Some(option) = named else { return error };
     let renamed = Error::new(error.fault(), error.message()).at(option);
@@ -264,18 +184,6 @@ mod tests {
         assert_eq!(shown.exit_code(), 2);
         let elsewhere = Error::certificate("x").at("client.json:3:4").key(CA);
         assert_eq!(by_option(elsewhere.clone()), elsewhere);
-    }
-
-    #[test]
-    fn the_notes_of_a_policy_that_clients_see_are_not_about_browsers() {
-        let names = qtls_core::policy::AlgorithmNames {
-            kem: Some(vec!["kyber1024".to_owned(), "ecdhe-p384".to_owned()]),
-            ..Default::default()
-        };
-        let notes = Policy::resolve(Mode::new(true, false), GroupPreference::default(), &names).unwrap().notes;
-        let kept: Vec<_> = notes.iter().filter(|note| !note.contains("browsers")).collect();
-        assert_eq!((notes.len(), kept.len()), (2, 1), "{notes:?}");
-        assert!(kept[0].contains("kyber1024"), "{kept:?}");
     }
 
     #[test]

@@ -83,22 +83,33 @@ fn text(whose: &str, explanation: &Explanation) -> String {
             format!("{group} ({kind}){retry}")
         }
     };
-    let scheme = explanation.scheme.as_deref().unwrap_or("none in common: the handshake is refused");
+    let nothing = "none in common: the handshake is refused";
+    let scheme = explanation.scheme.as_deref().unwrap_or(nothing);
+    let suite = explanation.suite.as_deref().unwrap_or(nothing);
+    let report = match explanation.report.as_deref() {
+        None => String::new(),
+        Some([]) => "tls.report   would not refuse it\n".to_owned(),
+        Some(rules) => format!("tls.report   would refuse it, by the rule {}\n", rules.join(" and the rule ")),
+    };
     format!(
-        "{whose} {asks}: {host}\n\
+        "{whose} {asks}: {host}, profile {}\n\
          group        {group}\n\
          certificate  {}\n\
          signature    {scheme}\n\
+         suite        {suite}\n\
          reason       {}\n\
-         \n\
+         {report}\n\
          It offers the groups {}\n\
          with key shares for  {}\n\
-         and the schemes      {}\n",
+         the schemes          {}\n\
+         and the suites       {}\n",
+        explanation.profile,
         explanation.certificate,
         explanation.reason,
         listed(&explanation.offered_groups),
         listed(&explanation.shared_groups),
         listed(&explanation.offered_schemes),
+        listed(&explanation.offered_suites),
     )
 }
 

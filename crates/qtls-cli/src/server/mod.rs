@@ -1,21 +1,26 @@
 //! `qtls-server`: terminates TLS and hands the plaintext on.
 
 mod demo;
+mod health;
+mod help;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 use qtls_core::version::VERSION;
 use qtls_core::{Error, Result};
 use qtls_proxy::config::{self, Loaded, ServerConfig, Source};
-use qtls_proxy::observe::logs;
-use qtls_proxy::plan::Plan;
+use qtls_proxy::observe::{audit, logs};
+use qtls_proxy::plan::{Plan, located};
+use qtls_proxy::reload::Load;
+use qtls_proxy::sandbox::{self, Entered, Settings};
 use qtls_proxy::server::Server;
 use tracing::{error, info, warn};
 
 use crate::ui;
+use health::Question;
 
 const PROGRAM: &str = "qtls-server";
 const DEFAULT_CONFIG: &str = "/etc/qtls/config/server.json";
@@ -23,7 +28,23 @@ const DEFAULT_CONFIG: &str = "/etc/qtls/config/server.json";
 /// Runs the server with the process' arguments. Exit codes: 0 stopped by a signal, 2 wrong command line, configuration
 /// or certificate, 1 anything else.
 pub fn main() -> ExitCode {
-    ui::finish(PROGRAM, run(&Arguments::parse()))
+    let arguments = Arguments::parse();
+    if let Some(question) = arguments.question() {
+        return match load(&arguments).and_then(|loaded| health::ask(question, &loaded)) {
+            Ok(()) => ExitCode::SUCCESS,
+            // Whatever the reason: for the health checks of containers, other codes are reserved.
+            Err(error) => {
+                ui::say(PROGRAM, &error.one_line());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    ui::finish(PROGRAM, run(arguments))
+}
+
+/// The command line, for what is generated from it.
+pub fn command() -> Command {
+    Arguments::command()
 }
 
 /// Terminate post-quantum TLS 1.3 in front of a service
@@ -32,14 +53,10 @@ pub fn main() -> ExitCode {
 /// the certificates in /etc/qtls/certs suffice: server-cert.pem and server-key.pem.
 ///
 /// SIGTERM and SIGINT stop the server: open connections may finish within server.drain_timeout; a second signal closes
-/// them at once.
+/// them at once. With server.handover, starting it once more has the new process take over without an interruption.
 #[derive(Parser)]
 #[command(name = PROGRAM, version = VERSION)]
-#[command(after_help = "\
-Environment: QTLS_SERVER_PORT, QTLS_HYBRID_MODE, QTLS_LOG_LEVEL, and any key as QTLS__SECTION__KEY.
-Precedence: --set, environment, file, default.
-
-Exit codes: 0 stopped by a signal, 1 internal error, 2 wrong command line, configuration or certificate")]
+#[command(after_help = help::SHORT, after_long_help = help::LONG)]
 struct Arguments {
     /// The configuration: JSON with comments
     #[arg(long, value_name = "FILE")]
@@ -47,6 +64,13 @@ struct Arguments {
     /// Do everything that a start does, short of opening sockets, and tell what was found
     #[arg(long)]
     test_config: bool,
+    /// Ask the running server of this configuration whether it works (/health), print one line, and exit with 0 or 1.
+    /// Where the metrics are off, a TLS handshake is made instead
+    #[arg(long, conflicts_with = "test_config")]
+    health: bool,
+    /// As --health, but ask whether it wants new clients (/ready)
+    #[arg(long, conflicts_with = "test_config")]
+    ready: bool,
     /// Serve on 127.0.0.1 with certificates of a demo CA, which is made where there is none yet
     #[arg(long, conflicts_with = "config")]
     demo: bool,
@@ -58,16 +82,29 @@ struct Arguments {
     overrides: Vec<(String, String)>,
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    let loaded = load(arguments)?;
+impl Arguments {
+    fn question(&self) -> Option<Question> {
+        match (self.health, self.ready) {
+            (_, true) => Some(Question::Ready),
+            (true, _) => Some(Question::Health),
+            _ => None,
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let loaded = load(&arguments)?;
     if arguments.test_config {
         return test(loaded);
     }
-    logs::init(&loaded.value.logging).map_err(|error| loaded.origins.locate("logging.file", error))?;
+    let settings = Settings::of(&loaded.value, &loaded.origins)?;
+    settings.with_later_rights(|| logs::init(&loaded.value.logging, |error| located(&loaded.origins, error)))??;
+    // Until the server has the rights that it keeps.
+    logs::hold();
     std::panic::set_hook(Box::new(|panic| tracing::error!("a bug: {panic}")));
     info!("{PROGRAM} {VERSION}");
     let on_console = loaded.value.logging.console;
-    serve(loaded).inspect_err(|error| {
+    serve(loaded, &settings, Box::new(move || load(&arguments))).inspect_err(|error| {
         // It is printed at the end in any case: on the console, once is enough.
         if !on_console {
             error!("{}", error.one_line());
@@ -75,7 +112,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
-fn serve(loaded: Loaded<ServerConfig>) -> Result<()> {
+fn serve(loaded: Loaded<ServerConfig>, settings: &Settings, load: Load) -> Result<()> {
+    let server = prepare(loaded, settings).inspect_err(audit::start_failed)?;
+    server.run(load)
+}
+
+fn prepare(loaded: Loaded<ServerConfig>, settings: &Settings) -> Result<Server> {
     let plan = Plan::new(loaded)?;
     for warning in &plan.warnings {
         warn!("{warning}");
@@ -86,20 +128,37 @@ fn serve(loaded: Loaded<ServerConfig>) -> Result<()> {
     for line in plan.summary() {
         info!("{line}");
     }
-    Server::bind(plan)?.run()
+    if let (Some(file), None) = (&plan.config.key_log_file, plan.config.key_log()) {
+        info!(
+            "SSLKEYLOGFILE is set, and ignored without tls.dangerous_key_log: nothing is written to {}",
+            file.display()
+        );
+    }
+    let mut server = Server::bind(plan)?;
+    server.enter_sandbox(settings)?;
+    Ok(server)
 }
 
 fn test(loaded: Loaded<ServerConfig>) -> Result<()> {
+    let settings = Settings::of(&loaded.value, &loaded.origins)?;
     let plan = Plan::new(loaded)?;
     for warning in &plan.warnings {
         ui::say(PROGRAM, &format!("warning: {warning}"));
     }
-    logs::check(&plan.config.logging).map_err(|error| plan.origins.locate("logging.file", error))?;
-    match plan.problems.first() {
+    logs::check(&plan.config.logging).map_err(|error| located(&plan.origins, error))?;
+    let Entered { state, problems, .. } = sandbox::rehearse(&settings, &plan.needs, &plan.origins)?;
+    if let Some((reasons, hints)) = state.refusals() {
+        ui::say(PROGRAM, &format!("warning: sandbox: the system refuses {reasons}\n  hint: {hints}"));
+    }
+    match plan.problems.iter().chain(&problems).next() {
         Some(problem) => Err(problem.clone()),
         None => ui::print(
             &mut io::stdout().lock(),
-            &format!("the configuration is good: {}\n", plan.summary().join("\n  ")),
+            &format!(
+                "the configuration is good: {}\n  sandbox ({}): {state}\n",
+                plan.summary().join("\n  "),
+                settings.mode
+            ),
         ),
     }
 }
@@ -129,8 +188,6 @@ fn state_error(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -107,6 +107,33 @@ fn suites_and_signatures_are_held_to_the_list() {
 }
 
 #[test]
+fn a_profile_is_what_is_offered_and_what_lists_choose_from() {
+    let ca = Ca::new();
+    let leaf = ca.server(KeyAlgorithm::EcdsaP256);
+    let server = tls(Options::new(&leaf).config(), close_notify);
+    let client =
+        |config: &Config| config.client().arg(format!("localhost:{}", server.port())).arg("--ca").arg(ca.file());
+    let config = Config::new(r#"{"tls": {"profile": "fips"}}"#);
+    assert_eq!(client(&config).arg("--json").run().code(0).json()["group"], "X25519MLKEM768");
+    // The server has no ML-DSA-87 to sign with.
+    let config = Config::new(r#"{"tls": {"profile": "cnsa2"}}"#);
+    let finished = client(&config).run().code(5).says("HandshakeFailure").says("SecP384r1MLKEM1024, MLKEM1024");
+    assert!(!finished.stderr.contains("browsers"), "{}", finished.stderr);
+    let config = Config::new(r#"{"tls": {"profile": "fips"}, "algorithms": {"kem": ["kyber768", "x25519"]}}"#);
+    client(&config)
+        .run()
+        .code(2)
+        .says("client.json:1:65: algorithms.kem[1]: x25519 is outside of the profile fips, which has X25519MLKEM768, ")
+        .says("hint: name what the profile has, or choose the profile \"default\"");
+    // What the command line asks for holds within the profile.
+    let config = Config::new(r#"{"tls": {"profile": "fips"}, "algorithms": {"kem": ["kyber768", "x25519"]}}"#);
+    assert_eq!(
+        client(&config).args(["--pqc-only", "--json"]).env("QTLS_HYBRID_MODE", "true").run().code(0).json()["group"],
+        "X25519MLKEM768"
+    );
+}
+
+#[test]
 fn without_a_bundle_the_trust_anchors_of_the_system_count() {
     let ca = Ca::new();
     let leaf = ca.server(KeyAlgorithm::EcdsaP256);

@@ -152,11 +152,13 @@ const LARGE: usize = 32 << 20;
 fn http2(leaf: &Leaf) -> (u16, Receiver<String>) {
     let credential: Credential = files::credential(&leaf.cert_file, &leaf.key_file).unwrap();
     let endpoint = ServerEndpoint::new(ServerOptions {
+        names: Vec::new(),
         policy: Arc::new(Policy::default()),
         credentials: vec![ServerCredential::new(credential)],
         client_verifier: None,
-        sessions: SessionLimits { timeout: Duration::ZERO, capacity: 0 },
+        sessions: SessionLimits { timeout: Duration::ZERO, capacity: 0 }.into(),
         alpn: vec![b"h2".to_vec()],
+        previous: None,
     })
     .unwrap();
     let (port_sender, port) = channel();
@@ -170,7 +172,8 @@ fn http2(leaf: &Leaf) -> (u16, Receiver<String>) {
             port_sender.send(listener.local_addr().unwrap().port()).unwrap();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let Ok(established) = accept(socket, |offer| endpoint.decide(offer, None), &pool).await else {
+                let Ok(established) = accept(socket, Vec::new(), |offer| endpoint.decide(offer, None), &pool).await
+                else {
                     continue;
                 };
                 let service = service_fn(|request: Request<hyper::body::Incoming>| {

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use qtls_core::credentials::{Source, files};
 use qtls_core::{Error, Result};
 use qtls_pki::inspect::{Report, inspect};
+use qtls_proxy::starttls::Starttls;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -25,6 +26,9 @@ pub(super) struct Arguments {
     /// A file in PEM or DER; `-` for standard input; or HOST:PORT for what a TLS server sends
     #[arg(value_name = "FILE|-|HOST:PORT")]
     target: String,
+    /// Ask the server for TLS in the words of this protocol: postgres
+    #[arg(long, value_name = "PROTOCOL")]
+    starttls: Option<Starttls>,
     /// As one JSON object
     #[arg(long)]
     json: bool,
@@ -46,8 +50,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     let passphrase = arguments.passphrase.read()?;
     let (connection, report) = match server::address(&arguments.target) {
         Some((host, port)) => {
-            let (connection, report) = server::look(&host, port, now)?;
+            let (connection, report) = server::look(&host, port, arguments.starttls, now)?;
             (Some(connection), report)
+        }
+        None if arguments.starttls.is_some() => {
+            let message = format!("`{}` is no HOST:PORT: it has no protocol", printable(&arguments.target));
+            return Err(Error::configuration(message).at("--starttls").hint("leave it out for a file"));
         }
         None => {
             let content = read(&arguments.target)?;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use qtls_core::endpoint::{ServerTrust, client_config};
-use qtls_core::policy::{AlgorithmNames, Group, GroupPreference, Mode, Named, Policy};
+use qtls_core::policy::{Group, Named, Policy};
 use qtls_core::{Error, Fault, Result};
 use qtls_pki::inspect::{Report, inspect_chain};
 use qtls_proxy::handshake::connect;
+use qtls_proxy::socket::Socket;
+use qtls_proxy::starttls::{self, Starttls};
 use rustls::pki_types::ServerName;
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -40,15 +42,16 @@ pub(super) fn address(target: &str) -> Option<(String, u16)> {
 }
 
 /// Makes one handshake, and closes.
-pub(super) fn look(host: &str, port: u16, now: SystemTime) -> Result<(Connection, Report)> {
+pub(super) fn look(host: &str, port: u16, starttls: Option<Starttls>, now: SystemTime) -> Result<(Connection, Report)> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| {
         Error::configuration(format!("`{}` is no host name and no IP address", host.escape_debug()))
             .hint("give a host and a port, such as server.example.com:8443, or a file")
     })?;
     // Everything that there is, so that it is the server's choice that is shown.
-    let mut policy = Policy::resolve(Mode::new(true, false), GroupPreference::default(), &AlgorithmNames::default())?;
+    let mut policy = Policy::default();
     policy.groups.extend(Group::ALL.iter().filter(|group| !policy.groups.contains(group)).copied().collect::<Vec<_>>());
-    let config = client_config(&Arc::new(policy), ServerTrust::DangerousAnyone, None, true, Vec::new())?;
+    let alpn = starttls.map(|protocol| protocol.alpn().to_vec()).into_iter().collect();
+    let config = client_config(&Arc::new(policy), ServerTrust::DangerousAnyone, None, true, alpn)?;
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let unreachable = |why: String| {
         Error::new(Fault::Connection, format!("can't reach {address}: {why}"))
@@ -64,7 +67,14 @@ pub(super) fn look(host: &str, port: u16, now: SystemTime) -> Result<(Connection
             .await
             .map_err(late)?
             .map_err(|error| unreachable(error.to_string()))?;
-        let established = timeout(PATIENCE, connect(socket, config, name)).await.map_err(late)?;
+        let handshake = async {
+            let mut socket = Socket::from(socket);
+            if let Some(protocol) = starttls {
+                starttls::ask(&mut socket, protocol).await?;
+            }
+            connect(socket, config, name).await
+        };
+        let established = timeout(PATIENCE, handshake).await.map_err(late)?;
         established.map(|established| established.facts).map_err(Error::from)
     })?;
     let connection = Connection {
