@@ -6,7 +6,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use xtask::{GENERATED, Generated, check, generate};
 
-const SAMPLE: &[Generated] = &[Generated { path: "sample.txt", text: || "one\ntwo\nthree\n".to_owned() }];
+const SAMPLE: &[Generated] = &[Generated { path: "sample.txt", part: None, text: || "one\ntwo\nthree\n".to_owned() }];
+const PART: &[Generated] = &[Generated { path: "sample.txt", part: Some("x"), text: || "one\n".to_owned() }];
 
 #[test]
 fn a_missing_file_is_named() {
@@ -41,6 +42,25 @@ fn generating_makes_the_check_pass_and_writes_only_what_differs() {
     assert_eq!(generate(root.path(), SAMPLE).unwrap(), ["sample.txt"]);
     check(root.path(), SAMPLE).unwrap();
     assert_eq!(generate(root.path(), SAMPLE).unwrap(), [""; 0]);
+}
+
+#[test]
+fn of_a_file_that_is_generated_in_part_the_rest_stays() {
+    let root = TempDir::new().unwrap();
+    let file = root.path().join("sample.txt");
+    fs::write(&file, "before\n<!-- generated: x -->\nold\n<!-- end of generated: x -->\nafter\n").unwrap();
+    assert!(check(root.path(), PART).unwrap_err().to_string().starts_with("sample.txt:3: the file is not what"));
+    assert_eq!(generate(root.path(), PART).unwrap(), ["sample.txt"]);
+    let text = "before\n<!-- generated: x -->\n\none\n\n<!-- end of generated: x -->\nafter\n";
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    check(root.path(), PART).unwrap();
+
+    fs::write(&file, "before\n<!-- generated: x -->\nold\nafter\n").unwrap();
+    assert_eq!(
+        check(root.path(), PART).unwrap_err().to_string(),
+        "sample.txt: the marks of the generated part `x` are missing\n  \
+         hint: put the lines `<!-- generated: x -->` and `<!-- end of generated: x -->` where it belongs"
+    );
 }
 
 #[test]
