@@ -1,0 +1,45 @@
+# Makes of cargo's static library, whose symbols are those of Rust and of the cryptographic library too, one whose only
+# global symbols are qtls_*: two libraries with Rust inside can then be in one program.
+#
+#   FROM, TO, WORK (a directory for what is in between), BUILD_TYPE, VERBOSE, and the tools LD, OBJCOPY, NM, AR
+cmake_minimum_required(VERSION 3.16)
+
+function(run)
+  if(VERBOSE OR "$ENV{VERBOSE}")
+    string(REPLACE ";" " " shown "${ARGV}")
+    execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${shown}")
+  endif()
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE error)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${ARGV}\nfailed: ${error}${out}")
+  endif()
+  set(out "${out}" PARENT_SCOPE)
+endfunction()
+
+file(MAKE_DIRECTORY "${WORK}")
+run("${NM}" --defined-only --extern-only --format=posix "${FROM}")
+string(REGEX MATCHALL "(^|\n)qtls_[a-z0-9_]+ T" symbols "${out}")
+string(REGEX REPLACE "[\n]| T" "" symbols "${symbols}")
+if(NOT symbols)
+  message(FATAL_ERROR "${FROM} has no function whose name begins with qtls_")
+endif()
+string(REPLACE ";" "\n" lines "${symbols}")
+file(WRITE "${WORK}/symbols" "${lines}\n")
+# What these functions need, and nothing else, as one object.
+set(wanted "")
+foreach(symbol IN LISTS symbols)
+  string(APPEND wanted "--undefined=${symbol}\n")
+endforeach()
+file(WRITE "${WORK}/wanted" "${wanted}")
+run("${LD}" -r --gc-sections -o "${WORK}/qtls.o" "@${WORK}/wanted" "${FROM}")
+set(strip "")
+if(BUILD_TYPE STREQUAL "Release")
+  set(strip --strip-debug)
+endif()
+# The bitcode that Rust's own objects bring along is no longer one: what reads it, as LLVM's plugin does, would fail.
+run("${OBJCOPY}" --remove-section .llvmbc --remove-section .llvmcmd "--keep-global-symbols=${WORK}/symbols" ${strip} "${WORK}/qtls.o")
+get_filename_component(directory "${TO}" DIRECTORY)
+file(MAKE_DIRECTORY "${directory}")
+file(REMOVE "${TO}")
+run("${AR}" rcs "${TO}" "${WORK}/qtls.o")
+file(REMOVE "${WORK}/qtls.o")
