@@ -42,4 +42,14 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "config", run: targets::config, seeds: seeds::config, secret: false, memory: 8 * MIB },
     Target { name: "allow", run: targets::allow, seeds: seeds::allow, secret: false, memory: 8 * MIB },
+    Target {
+        name: "proxy_header",
+        run: targets::proxy_header,
+        seeds: seeds::proxy_header,
+        secret: false,
+        memory: 8 * MIB,
+    },
+    Target { name: "ticket", run: targets::ticket, seeds: seeds::ticket, secret: true, memory: 8 * MIB },
+    Target { name: "ticket_keys", run: targets::ticket_keys, seeds: seeds::ticket_keys, secret: true, memory: 8 * MIB },
+    Target { name: "postgres", run: targets::postgres, seeds: seeds::postgres, secret: false, memory: MIB },
 ];

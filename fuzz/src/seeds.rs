@@ -11,15 +11,17 @@ use pkcs8::pkcs5::{pbes2, scrypt};
 use qtls_core::credentials::{generate, signing_key};
 use qtls_core::endpoint::{ServerTrust, client_config};
 use qtls_core::policy::{KeyAlgorithm, Named, Policy};
+use qtls_core::sessions::{TicketKeyFile, TicketSecret};
 use qtls_pki::issue::AlternativeName;
 use qtls_pki::request;
+use qtls_proxy::proxy_protocol::{Party, Version, encode, tlv};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
 use crate::forge::{
     self, DAY, Forgery, Key, alternative_names, authority_key_identifier, name_constraints, serial_of, tlv,
 };
-use crate::targets::{PASSPHRASE, leaf, root};
+use crate::targets::{PASSPHRASE, TICKETERS, leaf, root};
 
 /// Certificates, CRLs and what stands between them.
 pub fn pem() -> Vec<Vec<u8>> {
@@ -150,6 +152,78 @@ pub fn allow() -> Vec<Vec<u8>> {
         "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
     ];
     values.map(|value| value.as_bytes().to_vec()).to_vec()
+}
+
+/// A ticket of each server, of a session as long as rustls' are.
+pub fn ticket() -> Vec<Vec<u8>> {
+    TICKETERS.iter().map(|ticketer| ticketer.encrypt(&[7; 120]).expect("there is randomness")).collect()
+}
+
+/// What clients of PostgreSQL say first, what a server answers, and how a session begins.
+pub fn postgres() -> Vec<Vec<u8>> {
+    let packet = |code: u32, body: &[u8]| {
+        let length = (8 + body.len()) as u32;
+        [&length.to_be_bytes()[..], &code.to_be_bytes(), body].concat()
+    };
+    let message = |kind: u8, body: &[u8]| {
+        let length = (4 + body.len()) as u32;
+        [&[kind][..], &length.to_be_bytes(), body].concat()
+    };
+    let session = [
+        message(b'R', b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
+        message(b'R', b"\0\0\0\0"),
+        message(b'S', b"server_version\x0017\0"),
+        message(b'K', b"\0\0\x12\x341234"),
+        message(b'E', b"SFATAL\0C28000\0Mno\0\0"),
+        message(b'Z', b"I"),
+    ];
+    vec![
+        packet(80_877_103, b""),
+        packet(80_877_104, b""),
+        packet(80_877_102, b"\0\0\x12\x341234"),
+        packet(80_877_102, &[7; 260]),
+        packet(3 << 16, b"user\0postgres\0\0"),
+        b"S".to_vec(),
+        b"N".to_vec(),
+        session.concat(),
+    ]
+}
+
+/// A file as it is made, one as it may be written, and a secret.
+pub fn ticket_keys() -> Vec<Vec<u8>> {
+    let made = TicketKeyFile::generate().expect("there is randomness");
+    let text = made.text();
+    let by_hand = text.replace("next ", "  NEXT\t").to_ascii_lowercase().replace("  # ", "#").replace('\n', "\r\n\r\n");
+    let secret = TicketSecret::generate_text().expect("there is randomness");
+    vec![text.as_bytes().to_vec(), by_hand.into_bytes(), secret.as_bytes().to_vec()]
+}
+
+/// A header of each version, with everything that one may have, and of nobody.
+pub fn proxy_header() -> Vec<Vec<u8>> {
+    let addresses = |source: &str, destination: &str| Party::Client {
+        source: source.parse().expect("an address"),
+        destination: destination.parse().expect("an address"),
+    };
+    let four = addresses("192.0.2.7:56020", "198.51.100.1:443");
+    let six = addresses("[2001:db8::7]:56020", "[2001:db8::1]:443");
+    let mut tlvs = tlv::Writer::default();
+    let mut ssl = tlv::Writer::default();
+    let fits = "it is short";
+    ssl.add(tlv::SSL_VERSION, b"TLSv1.3").expect(fits);
+    ssl.add(tlv::SSL_GROUP, b"X25519MLKEM768").expect(fits);
+    tlvs.add_checksum();
+    tlvs.add(tlv::ALPN, b"h2").expect(fits);
+    tlvs.add(tlv::AUTHORITY, b"a.example").expect(fits);
+    tlvs.add(tlv::UNIQUE_ID, b"3f0e").expect(fits);
+    tlvs.add_ssl(tlv::CLIENT_SSL, false, &ssl).expect(fits);
+    let mut headers = Vec::new();
+    for party in [four, six, Party::Unknown, Party::Sender] {
+        for version in [Version::V1, Version::V2] {
+            headers.push(encode(version, party, &tlvs).expect(fits));
+        }
+    }
+    headers.push([&headers[0][..], b"\x16\x03\x01\x02\0"].concat());
+    headers
 }
 
 fn certificate() -> Vec<u8> {

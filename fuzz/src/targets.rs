@@ -9,14 +9,20 @@ use qtls_core::client_hello::{Offer, decide_group, key_share_groups};
 use qtls_core::credentials::{
     Credential, Passphrase, Purpose, Source, certificates, key_kind, private_key, signing_key,
 };
+use qtls_core::endpoint::{ServerCredential, ServerEndpoint, ServerOptions};
 use qtls_core::policy::{KeyAlgorithm, Policy};
+use qtls_core::sessions::{KeyRole, SessionLimits, SessionOptions, TicketKeyFile, TicketKeys, TicketSecret};
 use qtls_core::verify::{
     AllowList, AllowRule, ClientVerifier, Crl, Identity, Revocation, RevocationMode, TrustAnchors,
 };
 use qtls_pki::request::Request;
 use qtls_proxy::config;
+use qtls_proxy::proxy_protocol::tlv::{Reader, Writer};
+use qtls_proxy::proxy_protocol::{self, Version};
+use qtls_proxy::starttls::postgres::{First, Messages, sqlstate};
+use qtls_proxy::starttls::{Starttls, Step};
 use rustls::pki_types::{PrivatePkcs8KeyDer, UnixTime};
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ProducesTickets};
 use tempfile::NamedTempFile;
 
 use crate::forge::{Forgery, Key};
@@ -127,6 +133,131 @@ pub fn allow(input: &[u8]) {
         }
     }
 }
+
+/// A ticket that a client comes with, to a server with keys and to one that keeps its sessions.
+pub fn ticket(input: &[u8]) {
+    for ticketer in &*TICKETERS {
+        let _ = ticketer.decrypt(input);
+    }
+}
+
+/// A file of ticket keys, and the same as a secret.
+pub fn ticket_keys(input: &[u8]) {
+    if let Ok(file) = TicketKeyFile::parse(Source { origin: "input", bytes: input }) {
+        let text = file.text();
+        let again =
+            TicketKeyFile::parse(Source { origin: "text", bytes: text.as_bytes() }).expect("it was written by us");
+        assert_eq!(*again.text(), *text, "written and read, it is another file");
+        let rotated = file.rotate(2).expect("there is randomness").file;
+        let names: Vec<_> = rotated.names().collect();
+        assert!(names.len() <= 4 && names[0].1 == KeyRole::Seals && names[1].1 == KeyRole::Next, "{names:?}");
+    }
+    if let Ok(secret) = TicketSecret::new(input.to_vec().into(), "input") {
+        let hour = Duration::from_secs(3600);
+        let keys = TicketKeys::derived(secret, hour, hour).expect("the step is right");
+        assert_eq!(keys.count(), 3);
+    }
+}
+
+/// What comes before the handshake of PostgreSQL, on either side; the first packet within TLS; and the messages behind it.
+pub fn postgres(input: &[u8]) {
+    for preamble in [Starttls::Postgres.server(), Starttls::Postgres.client()] {
+        let mut preamble = preamble;
+        // As it comes byte by byte, up to the first that decides.
+        let decided = (1..=input.len()).find_map(|end| match preamble.receive(&input[..end]) {
+            Step::More => None,
+            step => Some((end, step)),
+        });
+        match decided {
+            // The handshake begins behind a request of eight bytes, or an answer of one, and nothing else.
+            Some((end, Step::Tls(_))) => assert!(end == 8 || end == 1, "TLS after {end} bytes"),
+            Some((end, Step::Answer(_))) => assert_eq!(end, 8),
+            Some((end, Step::Cancel(_))) => assert!((13..=268).contains(&end), "a request to cancel of {end} bytes"),
+            Some((end, _)) => assert!(end <= 9, "refused after {end} bytes"),
+            None => assert!(input.len() < 268, "undecided after {} bytes", input.len()),
+        }
+    }
+    // All at once, nothing behind the request or the answer is ever taken for a part of it.
+    for preamble in [Starttls::Postgres.server(), Starttls::Postgres.client()] {
+        let mut preamble = preamble;
+        if !input.is_empty() && matches!(preamble.receive(input), Step::Tls(_)) {
+            assert!(input.len() == 8 || input == b"S", "{} bytes went into TLS", input.len());
+        }
+    }
+    let _ = First::parse(input);
+    let messages = |size: usize| {
+        let (mut messages, mut seen) = (Messages::default(), Vec::new());
+        let on = input.chunks(size).all(|piece| {
+            messages.push(piece, |kind, body| {
+                let _ = sqlstate(body);
+                seen.push((kind, body.to_vec()));
+                kind != b'Z'
+            })
+        });
+        (on, seen)
+    };
+    assert_eq!(messages(1), messages(input.len().max(1)), "messages depend on how they are cut");
+}
+
+/// What a connection begins with where a PROXY header is expected: read in one piece and octet by octet, and written again.
+pub fn proxy_header(input: &[u8]) {
+    let whole = proxy_protocol::decode(input);
+    let mut first = None;
+    for end in 0..=input.len().min(2048) {
+        match proxy_protocol::decode(&input[..end]) {
+            Ok(None) => {}
+            told => {
+                first = Some(told);
+                break;
+            }
+        }
+    }
+    if let Some(first) = first {
+        assert_eq!(first, whole, "what is told early is told of the whole");
+    }
+    let Ok(Some(header)) = whole else { return };
+    assert!(header.length <= input.len(), "it is longer than what there is");
+    for tlv in Reader::new(&input[..header.length]).map_while(Result::ok) {
+        assert!(tlv.offset + tlv.value.len() <= header.length);
+    }
+    for version in [Version::V1, Version::V2] {
+        let again = proxy_protocol::encode(version, header.party, &Writer::default()).expect("it is short");
+        let read = proxy_protocol::decode(&again).expect("it is right").expect("it is whole");
+        let once_more = proxy_protocol::encode(version, read.party, &Writer::default()).expect("it is short");
+        assert_eq!(again, once_more, "written and read, it is another header");
+    }
+}
+
+/// A server with tickets under the keys of a file, one with derived keys, and one with a cache.
+pub(crate) static TICKETERS: LazyLock<[Arc<dyn ProducesTickets>; 3]> = LazyLock::new(|| {
+    let hour = Duration::from_secs(3600);
+    let file = TicketKeyFile::generate().expect("there is randomness");
+    let secret = TicketSecret::new(b"0123456789abcdef0123456789abcdef".to_vec().into(), "fuzz").expect("it is long");
+    let keys = [
+        Some(TicketKeys::from_file(&file).expect("it has keys")),
+        Some(TicketKeys::derived(secret, hour, hour).expect("the step is right")),
+        None,
+    ];
+    keys.map(|keys| {
+        let signer = signing_key(&PrivatePkcs8KeyDer::from(FIXED.leaf.der.clone()).into()).expect("it is valid");
+        let chain = FIXED.chain.clone();
+        let credential = Credential::from_chain("x", "a chain", chain, signer, "a key").expect("they belong together");
+        let endpoint = ServerEndpoint::new(ServerOptions {
+            names: Vec::new(),
+            policy: FIXED.policy.clone(),
+            credentials: vec![ServerCredential::new(credential)],
+            client_verifier: None,
+            sessions: SessionOptions {
+                limits: SessionLimits { timeout: hour, capacity: 1000 },
+                ticket_keys: keys.map(Arc::new),
+                counters: Arc::default(),
+            },
+            alpn: Vec::new(),
+            previous: None,
+        });
+        endpoint.expect("the policy allows the key").decide(&Offer::default(), None).config.ticketer.clone()
+    })
+});
 
 /// A certification authority and a client of it, for the inputs to meet.
 struct Fixed {
