@@ -1,12 +1,13 @@
 #!/bin/sh
 # Fetches and builds the peers of the interop suites into a cache of this user. Nothing outside the cache changes, no
-# service starts, and a second run does nothing. Needs: mmdebstrap and Debian's archive keys, npm, flock; a Go that
+# service starts, and a second run does nothing. Needs: mmdebstrap and Debian's archive keys, npm, flock, Python 3 with venv; a Go that
 # go/go.mod accepts is used where there is one, else one is put beside the other peers.
 #
 #   setup.sh                 makes what is missing, then prints every peer's version
-#   setup.sh --print-root    prints the root of the Debian peers (OpenSSL, curl, nginx, Redis, Chromium), makes nothing
+#   setup.sh --print-root    prints the root of the Debian peers (OpenSSL, curl, nginx, Redis, Chromium, systemd), makes nothing
 #   setup.sh --print-node    prints the node program's path, makes nothing
 #   setup.sh --print-go      prints the Go peer's path, makes nothing
+#   setup.sh --print-python  prints the path of the Python that has the peers' packages, makes nothing
 #
 # Every part lies under a name that is a hash of what it is made from, is made under a temporary name, and is renamed
 # when it is complete: an interrupted run leaves nothing that a later one would take for a finished part.
@@ -38,14 +39,16 @@ fi
 root=$cache/$release-$go_from-$(key setup.sh packages.txt)
 node=$cache/node-$(key node/package.json node/package-lock.json)
 go_peer=$cache/go-$(key go/*)
+python=$cache/python-$(key python/requirements.txt)
 
 main() {
     case ${1:-} in
         --print-root) echo "$root"; exit ;;
         --print-node) set -- "$node"/node_modules/node-linux-*/bin/node; echo "$1"; exit ;;
         --print-go) echo "$go_peer/go-peer"; exit ;;
+        --print-python) echo "$python/bin/python"; exit ;;
         "") ;;
-        *) echo "usage: setup.sh [--print-root | --print-node | --print-go]" >&2; exit 2 ;;
+        *) echo "usage: setup.sh [--print-root | --print-node | --print-go | --print-python]" >&2; exit 2 ;;
     esac
     mkdir -p "$cache"
     exec 9>"$cache/.lock"
@@ -55,6 +58,7 @@ main() {
     [ -d "$root" ] || make_root
     [ -d "$node" ] || make_node
     [ -d "$go_peer" ] || make_go_peer
+    [ -d "$python" ] || make_python
     versions
 }
 
@@ -132,15 +136,30 @@ make_go_peer() {
     finish "$go_peer"
 }
 
+make_python() {
+    say "installing the Python peers"
+    begin
+    log=$new.log
+    { python3 -m venv "$new" &&
+        "$new/bin/python" -m pip install --no-deps --disable-pip-version-check -r python/requirements.txt; } >"$log" 2>&1 || failed
+    rm "$log"
+    # Its scripts name the temporary directory; nothing but the interpreter is used.
+    finish "$python"
+}
+
 versions() {
     QTLS_PEERS_ROOT=$root ./run sh -c '
         openssl version
         curl --version | head -n 1
         chromium --version 2>/dev/null
         nginx -v 2>&1
-        redis-server --version'
+        redis-server --version
+        /usr/lib/postgresql/17/bin/postgres --version
+        h2load --version
+        systemctl --version | head -n 1'
     echo "node $("$node"/node_modules/node-linux-*/bin/node --version)"
     echo "go peer: $("$go_peer/go-peer" version)"
+    "$python/bin/python" -m pip list --disable-pip-version-check --format freeze
 }
 
 main "$@"

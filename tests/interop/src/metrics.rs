@@ -27,8 +27,17 @@ impl Metrics {
     pub fn scrape(port: u16) -> Self {
         let response = wire::http_get(port, "/metrics");
         assert!(response.status == 200, "status {} from /metrics:\n{}", response.status, response.body);
-        let samples = response.body.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        Self { samples: samples.map(Sample::parse).collect(), text: response.body }
+        Self::read(&response.body)
+    }
+
+    /// Takes apart what was scraped in another way.
+    ///
+    /// # Panics
+    /// When it is damaged.
+    #[track_caller]
+    pub fn read(text: &str) -> Self {
+        let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        Self { samples: samples.map(Sample::parse).collect(), text: text.to_owned() }
     }
 
     /// The sum over every sample of `name` that has all of `labels`; 0 where there is none.
@@ -47,6 +56,13 @@ impl Metrics {
     pub fn labels(&self, name: &str, label: &str) -> Vec<&str> {
         let counted = self.samples.iter().filter(|sample| sample.name == name && sample.value != 0.0);
         counted.filter_map(|sample| sample.labels.get(label).map(String::as_str)).collect()
+    }
+
+    /// Every value of every label: the names of metric and label, and the value.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.samples.iter().flat_map(|sample| {
+            sample.labels.iter().map(|(label, value)| (sample.name.as_str(), label.as_str(), value.as_str()))
+        })
     }
 
     /// The text as it came, for messages.

@@ -56,6 +56,13 @@ impl Client {
         self
     }
 
+    /// Makes a directory visible to the client, at the same path.
+    #[must_use]
+    pub fn sharing(mut self, directory: &Path) -> Self {
+        self.shares.push(directory.to_owned());
+        self
+    }
+
     /// A client certificate.
     #[must_use]
     pub fn certificate(mut self, (cert, key): (PathBuf, PathBuf)) -> Self {

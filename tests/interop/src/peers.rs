@@ -6,16 +6,46 @@ use std::sync::LazyLock;
 
 use crate::process::run;
 
+static ROOT: LazyLock<PathBuf> = LazyLock::new(|| installed("--print-root"));
+
 /// A command for a program of the peers' own Debian: OpenSSL 3.5, curl, nginx, Redis. The directories of `shares` are
 /// visible to it at the same path; nothing else of this machine is, but the network.
 pub fn debian<P: AsRef<Path>>(program: &str, shares: impl IntoIterator<Item = P>) -> Command {
-    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| installed("--print-root"));
     let mut command = Command::new(script("run"));
     command.env("QTLS_PEERS_ROOT", &*ROOT);
     for share in shares {
         command.arg("--share").arg(share.as_ref());
     }
     command.arg(program);
+    command
+}
+
+/// [`debian`], with the files of `etc` laid over the program's `/etc`.
+pub fn debian_with<P: AsRef<Path>>(etc: &Path, program: &str, shares: impl IntoIterator<Item = P>) -> Command {
+    let mut command = Command::new(script("run"));
+    command.env("QTLS_PEERS_ROOT", &*ROOT).arg("--etc").arg(etc);
+    for share in shares {
+        command.arg("--share").arg(share.as_ref());
+    }
+    command.arg(program);
+    command
+}
+
+/// [`debian`], for a program that refuses to run as root: it sees itself as `user` of that Debian.
+pub fn debian_as<P: AsRef<Path>>(user: &str, program: &str, shares: impl IntoIterator<Item = P>) -> Command {
+    let mut command = Command::new(script("run"));
+    command.env("QTLS_PEERS_ROOT", &*ROOT).args(["--user", user]);
+    for share in shares {
+        command.arg("--share").arg(share.as_ref());
+    }
+    command.arg(program);
+    command
+}
+
+/// A command that boots the systemd of that Debian.
+pub(crate) fn boot() -> Command {
+    let mut command = Command::new(script("boot"));
+    command.env("QTLS_PEERS_ROOT", &*ROOT);
     command
 }
 
@@ -32,6 +62,16 @@ pub fn node(script_path: &str, options: &serde_json::Value) -> Command {
 pub fn go() -> Command {
     static GO: LazyLock<PathBuf> = LazyLock::new(|| installed("--print-go"));
     Command::new(&*GO)
+}
+
+/// A command for a Python that has curl_cffi, grpcio, psycopg and websockets, with one of the scripts of `peers/`, which
+/// takes its options as one JSON object.
+pub fn python(script_path: &str, options: &serde_json::Value) -> Command {
+    static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| installed("--print-python"));
+    let mut command = Command::new(&*PYTHON);
+    // What it prints is awaited line by line.
+    command.arg("-u").arg(script(script_path)).arg(options.to_string());
+    command
 }
 
 /// A command for OpenSSL 3.0 of this machine, which knows no post-quantum algorithm.

@@ -66,14 +66,51 @@ impl Running {
         self.child.stdin.take().expect("standard input was taken before")
     }
 
+    /// Gives standard input back, so that it stays open for as long as the process runs.
+    pub fn put_stdin(&mut self, stdin: ChildStdin) {
+        self.child.stdin = Some(stdin);
+    }
+
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.what));
     }
 
+    /// Ends it as a fault does, by this signal.
+    ///
+    /// # Panics
+    /// When it doesn't end within [`PATIENCE`].
+    #[track_caller]
+    pub fn crash(&mut self, signal: Signal) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.signal(signal);
+            // Rust's own handler of SIGSEGV gives way to the default one and returns, so that a fault ends the program when
+            // it happens again; what was sent, and is no fault, has to be sent again.
+            if let Some(status) = self.ended(Duration::from_millis(500)) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{signal:?} doesn't end {}\n{}", self.what, self.said());
+        }
+    }
+
+    /// Kills it, and its process group.
+    pub fn kill(&mut self) {
+        // Until it has been waited for, its identifier, which is that of its group too, belongs to nobody else.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+
     /// Whether it has not ended yet.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the process is ours").is_none()
+    }
+
+    /// How it ended, if it does within `patience`.
+    pub fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        self.ends_before(Instant::now() + patience).then(|| self.child.wait().expect("the process is ours"))
     }
 
     /// Waits for the end.
@@ -83,7 +120,7 @@ impl Running {
     pub fn finish(mut self, patience: Duration) -> Finished {
         drop(self.child.stdin.take());
         let deadline = Instant::now() + patience;
-        if !self.ends_before(deadline) {
+        if self.is_running() && !self.ends_before(deadline) {
             panic!("still running after {patience:?}: {}\n{}", self.what, self.said());
         }
         let status = self.child.wait().expect("the process is ours");
@@ -118,11 +155,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Until it has been waited for, its identifier, which is that of its group too, belongs to nobody else.
-        if let Ok(None) = self.child.try_wait() {
-            let _ = kill_process_group(self.pid(), Signal::KILL);
-            let _ = self.child.wait();
-        }
+        self.kill();
     }
 }
 

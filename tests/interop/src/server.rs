@@ -1,8 +1,11 @@
 //! qtls-server as a process, and what it says about the handshakes it made.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -42,19 +45,62 @@ impl Server {
         Self::with_config(config)
     }
 
+    /// Starts a server as [`Server::start`] does, with its limit of open files at `count`.
+    #[track_caller]
+    pub fn with_open_files(count: u64, changes: Value) -> Self {
+        Self::start_with(changes, || {
+            let server = programs::command("qtls-server");
+            let mut prlimit = Command::new("prlimit");
+            prlimit.arg(format!("--nofile={count}:{count}")).arg(server.get_program());
+            for (name, value) in server.get_envs() {
+                match value {
+                    Some(value) => prlimit.env(name, value),
+                    None => prlimit.env_remove(name),
+                };
+            }
+            prlimit
+        })
+    }
+
+    /// Starts a server with the P-384 certificate, and `changes` merged into its configuration, by a command that becomes
+    /// the server (as `exec` does).
+    #[track_caller]
+    pub fn start_with(changes: Value, command: impl Fn() -> Command) -> Self {
+        let (cert, key) = Pki::shared().server(Algorithm::EcdsaP384);
+        let mut config = json!({ "certificates": { "server_cert": cert, "server_key": key } });
+        merge(&mut config, changes);
+        Self::start_by(config, command)
+    }
+
     /// Starts a server with `config`, which needs no ports and no logging.
     ///
     /// # Panics
     /// When it doesn't listen within [`PATIENCE`].
     #[track_caller]
     pub fn with_config(config: Value) -> Self {
+        Self::start_by(config, || programs::command("qtls-server"))
+    }
+
+    /// Starts a server with the P-384 certificate, and `changes` merged into its configuration, in a mount namespace where
+    /// `script` was run before (see [`programs::command_after`]).
+    #[track_caller]
+    pub fn start_after(script: &str, changes: Value) -> Self {
+        Self::start_with(changes, || programs::command_after(script, "qtls-server"))
+    }
+
+    #[track_caller]
+    fn start_by(config: Value, command: impl Fn() -> Command) -> Self {
         for _ in 0..5 {
             let (port, metrics_port) = (free_port(), free_port());
             let mut config = config.clone();
+            let workers = config["server"]["worker_threads"].as_u64();
             merge(&mut config, base(port, metrics_port));
+            if let Some(workers) = workers {
+                config["server"]["worker_threads"] = workers.into();
+            }
             let directory = tempfile::tempdir().expect("the temporary directory is writable");
             let file = write_config(directory.path(), &config);
-            let process = Running::start(programs::command("qtls-server").arg("--config").arg(file));
+            let process = Running::start(command().arg("--config").arg(file));
             let listening = format!("listening on 127.0.0.1:{port}");
             if process.stderr.wait_for(PATIENCE, |line| line.contains(&listening)).is_some() {
                 return Self { process, port, metrics_port, directory };
@@ -63,6 +109,38 @@ impl Server {
             assert!(process.stderr.text().contains("in use"), "no \"{listening}\"\n{}", process.said());
         }
         panic!("five free ports in a row were taken by others");
+    }
+
+    /// Starts one more process with the same configuration file, as it is now.
+    pub fn start_another(&self) -> Running {
+        let file = self.directory.path().join("server.json");
+        Running::start(programs::command("qtls-server").arg("--config").arg(file))
+    }
+
+    /// Has a new process take over (`server.handover` must be configured), and returns the old one, which drains.
+    ///
+    /// # Panics
+    /// When the new process doesn't serve within [`PATIENCE`].
+    #[track_caller]
+    pub fn replace(&mut self) -> Running {
+        let new = self.start_another();
+        let took_over = new.stderr.wait_for(PATIENCE, |line| line.contains(" took over"));
+        assert!(took_over.is_some(), "the new process didn't take over\n{}\nthe old one:\n{}", new.said(), self.log());
+        std::mem::replace(&mut self.process, new)
+    }
+
+    /// Stops the process with SIGTERM and, when it has ended with exit code 0, starts another one with the same
+    /// configuration.
+    ///
+    /// # Panics
+    /// When either doesn't happen within a minute.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.process.signal(rustix::process::Signal::TERM);
+        let status = self.process.ended(Duration::from_secs(60));
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", self.log());
+        self.process = self.start_another();
+        self.wait_for_log(&format!("listening on 127.0.0.1:{}", self.port));
     }
 
     /// `localhost:PORT`.
@@ -95,6 +173,61 @@ impl Server {
         let warning = |line: &str| (line.contains(" WARN ") || line.contains(" ERROR ")) && line.contains(pattern);
         let found = self.process.stderr.wait_for(PATIENCE, warning);
         found.unwrap_or_else(|| panic!("no warning with {pattern:?} in\n{}", self.log()))
+    }
+
+    /// Merges `changes` into the configuration file, which is replaced in one step. The server isn't told.
+    ///
+    /// # Panics
+    /// When the file can't be replaced.
+    pub fn rewrite_config(&self, changes: Value) {
+        let path = self.directory().join("server.json");
+        let text = std::fs::read(&path).expect("the configuration is there");
+        let mut config = serde_json::from_slice(&text).expect("it is JSON");
+        merge(&mut config, changes);
+        let new = self.directory().join("server.json.new");
+        std::fs::write(&new, serde_json::to_vec_pretty(&config).expect("JSON")).expect("the directory is writable");
+        std::fs::rename(new, path).expect("the directory is writable");
+    }
+
+    /// How many reloads were applied and refused so far.
+    #[track_caller]
+    pub fn reloads(&self) -> (f64, f64) {
+        let metrics = self.metrics();
+        let of = |result| metrics.sum("qtls_reloads_total", &[("result", result)]);
+        (of("applied"), of("refused"))
+    }
+
+    /// Does `act`, and waits until one more reload was applied.
+    #[track_caller]
+    pub fn applies(&self, act: impl FnOnce()) {
+        let (applied, _) = self.reloads();
+        act();
+        self.metrics_when("a reload that was applied", |metrics| {
+            metrics.sum("qtls_reloads_total", &[("result", "applied")]) > applied
+        });
+    }
+
+    /// Does `act`, waits until one more reload was refused, and returns the line of the log.
+    #[track_caller]
+    pub fn refuses(&self, act: impl FnOnce()) -> String {
+        let refusals = |log: &str| -> Vec<String> {
+            log.lines().filter(|line| line.contains("the old state stays in force")).map(str::to_owned).collect()
+        };
+        let (_, refused) = self.reloads();
+        let before = refusals(&self.log()).len();
+        act();
+        self.metrics_when("a reload that was refused", |metrics| {
+            metrics.sum("qtls_reloads_total", &[("result", "refused")]) > refused
+        });
+        // The metrics may be read before the line is.
+        let is_told = |log: &str| refusals(log).len() > before;
+        assert!(self.process.stderr.becomes(PATIENCE, is_told), "nothing is said of the refusal:\n{}", self.log());
+        refusals(&self.log()).pop().expect("one more than before")
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.process.signal(rustix::process::Signal::HUP);
     }
 
     /// The metrics now.
@@ -164,6 +297,15 @@ impl Server {
         self.memory("VmRSS:")
     }
 
+    /// The processor time that it has used so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("it runs");
+        // User and system time, in hundredths of a second; the second field is a name in parentheses.
+        let fields = stat.rsplit_once(')').expect("Linux has a name here").1.split_ascii_whitespace();
+        let hundredths: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(hundredths * 10)
+    }
+
     fn memory(&self, row: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
         let row = status.lines().find_map(|line| line.strip_prefix(row)).expect("Linux has this row");
@@ -195,12 +337,19 @@ pub fn merge(config: &mut Value, changes: Value) {
     }
 }
 
-/// A port of 127.0.0.1 where nothing listened a moment ago.
+/// A port of 127.0.0.1 where nothing listened a moment ago, and another one at each call.
 pub fn free_port() -> u16 {
-    match TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()) {
-        Ok(address) => address.port(),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => panic!("there is no free port left"),
-        Err(error) => panic!("cannot bind 127.0.0.1: {error}"),
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = match TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()) {
+            Ok(address) => address.port(),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => panic!("there is no free port left"),
+            Err(error) => panic!("cannot bind 127.0.0.1: {error}"),
+        };
+        // The kernel may choose one twice, before whoever asked first listens there.
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return port;
+        }
     }
 }
 

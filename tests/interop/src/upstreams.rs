@@ -38,10 +38,18 @@ impl Nginx {
     /// # Panics
     /// When it doesn't start.
     pub fn on(port: u16) -> Self {
+        Self::with(port, |work| configuration(port, sink(), work))
+    }
+
+    /// Starts it with a configuration that `configure` makes for its directory, by which it listens on `port`.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub fn with(port: u16, configure: impl FnOnce(&Path) -> String) -> Self {
         let work = tempfile::tempdir().expect("the temporary directory is writable");
         std::fs::create_dir(work.path().join("files")).expect("the temporary directory is writable");
         let config = work.path().join("nginx.conf");
-        std::fs::write(&config, configuration(port, sink(), work.path())).expect("the temporary directory is writable");
+        std::fs::write(&config, configure(work.path())).expect("the temporary directory is writable");
         let process = Running::start(peers::debian("nginx", [work.path()]).args(["-c", text(&config)]));
         process.stderr.wait_for_line("start worker process ");
         Self { process, work, port }
@@ -76,6 +84,7 @@ http {{
     access_log off;
     client_max_body_size 0;
     default_type text/plain;
+    types {{ text/html html; text/javascript js; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{ return 200 "$request_method $request_uri\n"; }}

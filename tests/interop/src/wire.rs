@@ -1,7 +1,7 @@
 //! Bytes on a socket, below TLS: plain HTTP, and relays that rearrange what a TLS client sends.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +30,23 @@ pub fn connect(port: u16) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out above 0");
     stream.set_write_timeout(Some(PATIENCE)).expect("a time-out above 0");
     stream.set_nodelay(true).expect("a TCP socket");
+    stream
+}
+
+/// Connects to a port of 127.0.0.1 from another address of the loopback interface, with time-outs.
+///
+/// # Panics
+/// When nothing accepts.
+#[track_caller]
+pub fn connect_from(address: Ipv4Addr, port: u16) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("there are descriptors left");
+    bind(&socket, &SocketAddrV4::new(address, 0)).unwrap_or_else(|error| panic!("{address}: {error}"));
+    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+        .unwrap_or_else(|error| panic!("port {port} from {address}: {error}"));
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out above 0");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a time-out above 0");
     stream
 }
 

@@ -365,3 +365,49 @@ fn unprivileged(name: &str) -> Command {
     command.arg(programs::directory().join(name));
     command
 }
+
+/// A `server.json` whose ticket keys come from `file`, which holds `content`.
+fn with_ticket_keys(key: &str, content: Option<&str>) -> Config {
+    let config = Config::new();
+    let file = config.directory.path().join("ticket.keys");
+    if let Some(content) = content {
+        std::fs::write(&file, content).expect("the temporary directory is writable");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
+    }
+    let ticket_keys = format!("\"hybrid_mode\": true, \"ticket_keys\": {{ \"{key}\": \"{}\" }}", text(&file));
+    config.with("\"hybrid_mode\": true", &ticket_keys)
+}
+
+#[test]
+fn ticket_keys_that_are_none() {
+    let digits = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    for (content, line, words) in [
+        (Some(format!("# ours\n{}\n", &digits[1..])), ":2: ", "has 63 hexadecimal digits, and a key has 64"),
+        (Some(format!("{}x\n", &digits[1..])), ":1: ", "has a character that is no hexadecimal digit"),
+        (Some(format!("{digits}\n\n{digits}\n")), ":3: ", "is the same key as in line 1"),
+        (Some("# none yet\n".to_owned()), ": ", "holds no ticket key"),
+        (None, ": ", "does not exist"),
+    ] {
+        let told = format!("ticket.keys{line}{words}");
+        let config = with_ticket_keys("file", content.as_deref());
+        config.is_refused(&["server.json:3:", ": tls.ticket_keys.file: ", &told]);
+    }
+    for (content, words) in [
+        (Some("thirty-one bytes and a line end.".trim_end_matches('.')), "holds 31 bytes, and a secret"),
+        (Some("0000000000000000000000000000000000000000"), "holds fewer than 8 different bytes"),
+        (None, "does not exist"),
+    ] {
+        let config = with_ticket_keys("secret_file", content);
+        config.is_refused(&["server.json:3:", ": tls.ticket_keys.secret_file: ", &format!("ticket.keys: {words}")]);
+    }
+    let right = with_ticket_keys("file", Some(digits));
+    let mut command = programs::command("qtls-server");
+    command.arg("--test-config").arg("--config").arg(right.path());
+    let finished = run(&mut command, b"").expect_success();
+    assert!(!finished.stderr.contains("every user of this machine"), "{}", finished.said());
+    let file = right.directory.path().join("ticket.keys");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("it is ours");
+    let finished = run(&mut command, b"").expect_success();
+    let warning = format!("{}: every user of this machine may read this secret file (mode 0644)", text(&file));
+    assert!(finished.stderr.contains(&warning), "{}", finished.said());
+}

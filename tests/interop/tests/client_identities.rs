@@ -1,77 +1,30 @@
 //! Clients from a CA of ours that is run with `qtls ca`: revoked ones, allowed ones, and what the configuration refuses.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use qtls_interop::openssl::{Client, text};
+use qtls_interop::authority::{Authority, walk};
+use qtls_interop::openssl::text;
 use qtls_interop::process::run;
 use qtls_interop::{Pki, Server, programs};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A CA, and the certificates of two clients of it: `good` and `bad`.
-struct Authority(TempDir);
-
-impl Authority {
-    fn new() -> Self {
-        let authority = Self(tempfile::tempdir().expect("the temporary directory is writable"));
-        authority.qtls(&["ca", "init", "--dir", "ca", "--alg", "ecdsa-p384", "--name", "Test CA"]);
-        for name in ["good", "bad"] {
-            let dns = format!("{name}.example");
-            authority.qtls(&["ca", "issue", "client", "--dir", "ca", "--name", &dns, "--as", name]);
-        }
-        authority
-    }
-
-    fn qtls(&self, arguments: &[&str]) -> String {
-        run(programs::command("qtls").current_dir(self.0.path()).args(arguments), b"").expect_success().stdout
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join("ca").join(name)
-    }
-
-    /// Its lists, in a directory of their own.
-    fn lists(&self) -> std::path::PathBuf {
-        let lists = self.0.path().join("lists");
-        fs::create_dir_all(&lists).expect("it is writable");
-        for entry in walk(&self.path(".")) {
-            if entry.extension().is_some_and(|extension| extension == "crl") {
-                fs::copy(&entry, lists.join(entry.file_name().expect("it has a name"))).expect("it can be copied");
-            }
-        }
-        lists
-    }
-
-    /// A server that lets in clients of this CA.
-    fn server(&self, changes: Value) -> Server {
-        let mut certificates = json!({ "verify_client": true, "ca_bundle": self.path("certs/qsign-ca-bundle.pem") });
-        qtls_interop::server::merge(&mut certificates, changes);
-        Server::start(json!({ "certificates": certificates }))
-    }
-
-    fn client(&self, server: &Server, name: &str) -> Client {
-        let pair = (self.path(&format!("certs/{name}-cert.pem")), self.path(&format!("certs/{name}-key.pem")));
-        Client::new(server.port).certificate(pair)
-    }
-}
-
-fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
-    let entries =
-        fs::read_dir(directory).expect("it is a directory").map(|entry| entry.expect("it can be read").path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+/// A server that lets in clients of this CA.
+fn server(authority: &Authority, changes: Value) -> Server {
+    let mut certificates = json!({ "verify_client": true, "ca_bundle": authority.bundle() });
+    qtls_interop::server::merge(&mut certificates, changes);
+    Server::start(json!({ "certificates": certificates }))
 }
 
 #[track_caller]
 fn gets_in(authority: &Authority, server: &Server, name: &str) {
-    let exchange = authority.client(server, name).get("/status.json");
+    let exchange = authority.client(server.port, name).get("/status.json");
     assert_eq!(exchange.json()["group"], "X25519MLKEM768", "{}", exchange.finished.said());
 }
 
 #[track_caller]
 fn is_refused(authority: &Authority, server: &Server, name: &str, alert: &str, reason: &str, log: &str) {
-    let exchange = authority.client(server, name).get("/status.json");
+    let exchange = authority.client(server.port, name).get("/status.json");
     assert_eq!(exchange.alert(), Some(alert), "{}", exchange.finished.said());
     assert!(!exchange.finished.stdout.contains("HTTP/1"), "an answer: {}", exchange.finished.said());
     server.metrics_when("the refusal", |metrics| {
@@ -84,11 +37,11 @@ fn is_refused(authority: &Authority, server: &Server, name: &str, alert: &str, r
 #[test]
 fn a_revoked_client_is_refused_and_the_other_gets_in() {
     let authority = Authority::new();
-    let before = authority.server(json!({ "crl": { "paths": [authority.lists()] } }));
+    let before = server(&authority, json!({ "crl": { "paths": [authority.lists()] } }));
     gets_in(&authority, &before, "good");
     gets_in(&authority, &before, "bad");
     authority.qtls(&["ca", "revoke", text(&authority.path("certs/bad-cert.pem")), "--dir", "ca"]);
-    let after = authority.server(json!({ "crl": { "paths": [authority.lists()], "mode": "hard" } }));
+    let after = server(&authority, json!({ "crl": { "paths": [authority.lists()], "mode": "hard" } }));
     gets_in(&authority, &after, "good");
     is_refused(&authority, &after, "bad", "certificate revoked", "certificate_revoked", "revoked");
 }
@@ -103,16 +56,16 @@ fn without_a_list_hard_refuses_and_soft_lets_in() {
             fs::remove_file(entry).expect("it is there");
         }
     }
-    let soft = authority.server(json!({ "crl": { "paths": [&lists], "mode": "soft" } }));
+    let soft = server(&authority, json!({ "crl": { "paths": [&lists], "mode": "soft" } }));
     gets_in(&authority, &soft, "good");
-    let hard = authority.server(json!({ "crl": { "paths": [&lists], "mode": "hard" } }));
+    let hard = server(&authority, json!({ "crl": { "paths": [&lists], "mode": "hard" } }));
     is_refused(&authority, &hard, "good", "unknown CA", "revocation_unknown", "revocation");
 }
 
 #[test]
 fn only_who_is_allowed_gets_in() {
     let authority = Authority::new();
-    let server = authority.server(json!({ "allow": [{ "san_dns": "good.example" }] }));
+    let server = server(&authority, json!({ "allow": [{ "san_dns": "good.example" }] }));
     gets_in(&authority, &server, "good");
     is_refused(&authority, &server, "bad", "access denied", "access_denied", "bad.example");
 }
@@ -137,7 +90,7 @@ fn is_bad(certificates: &Value, place: &str, message: &str) {
 #[test]
 fn bad_configurations_name_file_line_key_and_remedy() {
     let authority = Authority::new();
-    let bundle = authority.path("certs/qsign-ca-bundle.pem");
+    let bundle = authority.bundle();
     let verifying = |changes: Value| {
         let mut certificates = json!({ "verify_client": true, "ca_bundle": bundle });
         qtls_interop::server::merge(&mut certificates, changes);
@@ -166,7 +119,7 @@ fn bad_configurations_name_file_line_key_and_remedy() {
     );
 
     // An encrypted key: without a passphrase, with a wrong one, with two.
-    let at = authority.0.path();
+    let at = authority.directory();
     fs::write(at.join("right"), "correct horse\n").expect("it is writable");
     fs::write(at.join("wrong"), "battery staple\n").expect("it is writable");
     authority.qtls(&["keygen", "--alg", "ecdsa-p384", "--out", "locked.key", "--passphrase-file", "right"]);

@@ -1,45 +1,19 @@
 //! What the documents say is so: configurations, messages, keys, names, options, targets and links.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
-use qtls_interop::process::{Finished, run};
-use qtls_interop::{Algorithm, Pki, programs};
-use serde_json::Value;
+use qtls_interop::client::Client;
+use qtls_interop::documents::{Block, Document, Part, document, documents};
+use qtls_interop::process::{Finished, PATIENCE, run};
+use qtls_interop::{Algorithm, Pki, Server, programs};
+use rustix::process::Signal;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// A document, by its path from the root of the repository.
-#[derive(Clone, Debug)]
-struct Document {
-    path: PathBuf,
-    text: String,
-}
-
-/// A fenced block of a document.
-#[derive(Clone, Debug)]
-struct Block {
-    place: Place,
-    /// What stands behind the opening fence: `jsonc`, `sh`, …
-    info: String,
-    text: String,
-}
-
-/// Where something stands.
-#[derive(Clone, Debug)]
-struct Place {
-    path: PathBuf,
-    line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path.display(), self.line)
-    }
-}
 
 #[test]
 fn whole_configurations_are_good() {
@@ -48,7 +22,7 @@ fn whole_configurations_are_good() {
     for block in blocks {
         let finished = load(&block);
         // For a client, a configuration is good when it gets as far as the server, and there is none.
-        let good = if is_for_client(&block) { 3 } else { 0 };
+        let good = if is_for_client(&block) && !has_tunnels(&block) { 3 } else { 0 };
         assert_eq!(finished.status.code(), Some(good), "{}: {}", block.place, finished.said());
     }
 }
@@ -60,8 +34,11 @@ fn commands_that_are_shown_work() {
     let path = std::env::var("PATH").expect("there is a PATH");
     for block in blocks {
         let directory = TempDir::new().expect("a directory");
+        furnish(directory.path());
+        let shown = [("/etc/qtls/config/server.json", "server.json"), ("/var/log/qtls/server.log", "server.log")];
+        let text = shown.iter().fold(block.text.clone(), |text, (shown, real)| text.replace(shown, real));
         let mut shell = Command::new("sh");
-        shell.args(["-euc", &block.text]).current_dir(directory.path());
+        shell.args(["-euc", &text]).current_dir(directory.path());
         shell.env("PATH", format!("{}:{path}", programs::directory().display()));
         let finished = run(&mut shell, b"");
         assert!(finished.status.success(), "{}: {}", block.place, finished.said());
@@ -136,22 +113,61 @@ fn names_of_algorithms_are_accepted_and_mean_what_the_table_says() {
 }
 
 #[test]
+fn translations_say_the_same() {
+    for name in ["README", "docs/GUIDE", "docs/OPERATIONS", "docs/SECURITY"] {
+        let (original, translation) = (document(&format!("{name}.md")), document(&format!("{name}.ko.md")));
+        assert_say_the_same(&without_labels_of_metrics(original), &translation);
+    }
+}
+
+#[test]
+fn unsafe_code_stands_where_the_document_says() {
+    let named: BTreeSet<_> = document("docs/SECURITY.md").code_spans().into_iter().collect();
+    let mut found = BTreeSet::new();
+    let mut directories = vec![programs::repository().join("crates")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("the repository is readable") {
+            let path = entry.expect("the repository is readable").path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let shown = path.strip_prefix(programs::repository()).expect("below the root").display().to_string();
+            // The product's own code; libqtls has its boundary, of which the document speaks by itself.
+            let is_ours = shown.ends_with(".rs") && shown.contains("/src/") && !shown.contains("/tests");
+            if is_ours && !shown.starts_with("crates/qtls-ffi/") {
+                let text = fs::read_to_string(&path).expect("a source is text");
+                // The lint is denied everywhere: whoever uses it has to lift that.
+                let lifts = text.lines().any(|line| line.starts_with("#!") && line.contains("unsafe_code)"));
+                if (lifts && !text.contains("#![forbid(unsafe_code)]")) || text.contains("unsafe {") {
+                    found.insert(shown);
+                }
+            }
+        }
+    }
+    let listed: BTreeSet<_> =
+        named.into_iter().filter(|span| span.starts_with("crates/") && span.contains("/src/")).collect();
+    assert_eq!(found, listed);
+    assert!(found.len() >= 3, "{found:?}");
+}
+
+const PROGRAMS: [&str; 5] = ["qtls", "qtls-bench", "qtls-server", "qtls-client", "qtls-version"];
+
+#[test]
 fn options_that_are_shown_exist() {
     let mut seen = 0;
     for document in documents() {
         for block in document.blocks().iter().filter(|block| matches!(block.info.as_str(), "sh" | "console")) {
             let text = block.text.replace("\\\n", " ");
             for words in text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()) {
-                let Some(at) =
-                    words.iter().position(|word| ["qtls", "qtls-server", "qtls-client"].contains(&file_name(word)))
-                else {
+                let Some(at) = words.iter().position(|word| PROGRAMS.contains(&file_name(word))) else {
                     continue;
                 };
                 let program = file_name(words[at]);
                 let rest = words[at + 1..].split(|word| *word == "|").next().unwrap_or_default();
                 let mut help = programs::command(program);
                 if program == "qtls" {
-                    help.args(rest.first().filter(|word| !word.starts_with('-')));
+                    help.args(rest.iter().take_while(|word| !word.starts_with('-')));
                 }
                 let help = run(help.arg("--help"), b"").expect_success().stdout;
                 for option in rest.iter().filter(|word| word.starts_with("--")) {
@@ -172,17 +188,21 @@ fn make_targets_that_are_named_exist() {
     let makefile = fs::read_to_string(programs::repository().join("Makefile")).expect("there is a Makefile");
     let targets: BTreeSet<_> =
         makefile.lines().filter_map(|line| line.split_once(':')).flat_map(|(names, _)| names.split(' ')).collect();
+    // What CMake generates has targets of its own.
+    let cmake: BTreeSet<_> = ["test", "install", "uninstall", "qtls-library", "qtls-programs"].into();
     let mut seen = BTreeSet::new();
     for document in documents() {
+        let of_cmake = document.text.contains("\ncmake ..\n");
         let shown = document.blocks().into_iter().filter(|block| block.info == "sh").map(|block| block.text);
         for command in shown.chain(document.code_spans()) {
             for line in command.lines() {
-                let mut words = line.split_whitespace().skip_while(|word| word.contains('='));
+                let mut words = line.split_whitespace().skip_while(|word| word.contains('=') || *word == "sudo");
                 if words.next() != Some("make") {
                     continue;
                 }
                 for target in words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
-                    assert!(targets.contains(target), "{}: there is no `make {target}`", document.path.display());
+                    let known = targets.contains(target) || (of_cmake && cmake.contains(target));
+                    assert!(known, "{}: there is no `make {target}`", document.path.display());
                     seen.insert(target.to_owned());
                 }
             }
@@ -228,76 +248,41 @@ fn links_and_paths_lead_somewhere() {
     assert!(seen > 20, "the documents have {seen} links");
 }
 
-impl Document {
-    fn blocks(&self) -> Vec<Block> {
-        let mut blocks = Vec::new();
-        let mut open: Option<Block> = None;
-        for (number, line) in (1..).zip(self.text.lines()) {
-            match (&mut open, line.strip_prefix("```")) {
-                (None, Some(info)) => {
-                    let place = Place { path: self.path.clone(), line: number };
-                    open = Some(Block { place, info: info.to_owned(), text: String::new() });
-                }
-                (Some(_), Some("")) => blocks.extend(open.take()),
-                (Some(block), _) => {
-                    block.text.push_str(line);
-                    block.text.push('\n');
-                }
-                (None, None) => {}
-            }
-        }
-        assert!(open.is_none(), "{} has a block without its end", self.path.display());
-        blocks
-    }
-
-    /// The text outside of fenced blocks.
-    fn prose(&self) -> String {
-        self.text.split("```").step_by(2).collect()
-    }
-
-    fn code_spans(&self) -> Vec<String> {
-        self.prose().split('`').skip(1).step_by(2).map(str::to_owned).collect()
-    }
-
-    fn links(&self) -> Vec<String> {
-        self.prose().split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
-    }
-
-    /// From the heading to the next one of its level.
-    fn section(&self, heading: &str) -> &str {
-        let start = self.text.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("there is no {heading}")) + 1;
-        let level = heading.split(' ').next().unwrap_or_default();
-        let rest = &self.text[start + heading.len()..];
-        &rest[..rest.find(&format!("\n{level} ")).unwrap_or(rest.len())]
-    }
+/// What labels can be stands in the original alone.
+fn without_labels_of_metrics(document: Document) -> Document {
+    let Some((before, rest)) = document.text.split_once("\n| Metric | Label | Values |\n") else { return document };
+    let after = rest.split_once("<!-- end of generated: metrics -->").expect("it ends").1;
+    Document { text: format!("{before}\n{after}"), ..document }
 }
 
-/// Every document of the repository: all of its `.md` files but those of what was fetched or built.
-fn documents() -> Vec<Document> {
-    let root = programs::repository();
-    let mut found = Vec::new();
-    let mut directories = vec![root.clone()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("the repository is readable") {
-            let path = entry.expect("the repository is readable").path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if path.is_dir() && !name.starts_with('.') && !name.starts_with("target") && name != "node_modules" {
-                directories.push(path);
-            } else if name.ends_with(".md") {
-                let text = fs::read_to_string(&path).expect("a document is text");
-                found.push(Document { path: path.strip_prefix(&root).expect("below the root").to_owned(), text });
-            }
+/// The same blocks, headings of the same levels, and below each the same names, in tables row by row.
+#[track_caller]
+fn assert_say_the_same(original: &Document, translation: &Document) {
+    // Comments in configurations are translated.
+    let uncommented = |line: &str| line.split("//").next().unwrap_or_default().trim_end().to_owned();
+    let shown = |block: &Block| -> Vec<String> {
+        match block.info.as_str() {
+            "jsonc" => block.text.lines().map(uncommented).collect(),
+            _ => block.text.lines().map(str::to_owned).collect(),
         }
+    };
+    let (blocks, translated) = (original.blocks(), translation.blocks());
+    for (block, translated) in blocks.iter().zip(&translated) {
+        let about = format!("{}, translated in {}", block.place, translated.place);
+        assert_eq!((&block.info, shown(block)), (&translated.info, shown(translated)), "{about}");
     }
-    assert!(found.len() >= 6, "found {found:?}");
-    found
-}
-
-fn document(path: &str) -> Document {
-    documents()
-        .into_iter()
-        .find(|document| document.path == Path::new(path))
-        .unwrap_or_else(|| panic!("there is no {path}"))
+    assert_eq!(blocks.len(), translated.len(), "blocks in {}", translation.path.display());
+    let (parts, translated) = (original.parts(), translation.parts());
+    for (part, translated) in parts.iter().zip(&translated) {
+        let about = format!("{:?}, translated as {:?}", part.heading, translated.heading);
+        assert_eq!(part.level(), translated.level(), "{about}");
+        let rows = |part: &Part| -> Vec<BTreeSet<String>> {
+            rows(&part.text).into_iter().map(|(_, cells)| spans_of(&cells.join(" | "))).collect()
+        };
+        assert_eq!(rows(part), rows(translated), "{about}: names in the rows of tables");
+        assert_eq!(spans_of(&part.text), spans_of(&translated.text), "{about}: names");
+    }
+    assert_eq!(parts.len(), translated.len(), "headings of {}", translation.path.display());
 }
 
 fn blocks_marked(info: &str) -> Vec<Block> {
@@ -305,7 +290,13 @@ fn blocks_marked(info: &str) -> Vec<Block> {
 }
 
 fn is_for_client(block: &Block) -> bool {
-    ["\"client\":", "\"client_cert\":", "\"verify_peer\":"].iter().any(|key| block.text.contains(key))
+    let has = |key: &str| block.text.contains(&format!("\"{key}\":"));
+    // A server is a client of its upstream.
+    has_tunnels(block) || (!has("upstream") && ["client", "client_cert", "verify_peer"].into_iter().any(has))
+}
+
+fn has_tunnels(block: &Block) -> bool {
+    block.text.contains("\"tunnels\":")
 }
 
 /// Runs the program that a configuration is for, with certificates and directories of this test in place of the shown.
@@ -318,13 +309,36 @@ fn load(block: &Block) -> Finished {
     let mut command: Command = programs::command(&format!("qtls-{program}"));
     // Relative, so that messages show the name alone.
     command.current_dir(directory.path()).args(["--config", &file]);
-    if is_for_client(block) {
+    if is_for_client(block) && !has_tunnels(block) {
         let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
         command.args(["127.0.0.1", &nobody.port().to_string()]).env("QTLS__CLIENT__MAX_RETRIES", "0");
     } else {
         command.arg("--test-config");
     }
     run(&mut command, b"")
+}
+
+/// What commands find in their directory: the configuration of a server, a stricter one, and logs of a connection.
+fn furnish(directory: &Path) {
+    static LOG: OnceLock<String> = OnceLock::new();
+    let log = LOG.get_or_init(|| {
+        let file = TempDir::new().expect("a directory");
+        let path = file.path().join("server.log");
+        let server = Server::start(json!({ "logging": { "file": path } }));
+        Client::new(server.port).get("/").expect_success();
+        server.process.signal(Signal::TERM);
+        server.process.finish(PATIENCE).expect_success();
+        fs::read_to_string(path).expect("it logged")
+    });
+    for name in ["server.log", "server.log.20261122T100000.123Z", "server.log.1"] {
+        fs::write(directory.join(name), log).expect("writable");
+    }
+    run(Command::new("gzip").arg(directory.join("server.log.1")), b"").expect_success();
+    let (cert, key) = Pki::shared().server(Algorithm::EcdsaP384);
+    for (name, tls) in [("server.json", json!({})), ("stricter.json", json!({ "pqc_only": true }))] {
+        let config = json!({ "certificates": { "server_cert": cert, "server_key": key }, "tls": tls });
+        fs::write(directory.join(name), config.to_string()).expect("writable");
+    }
 }
 
 fn with_real_paths(text: &str, directory: &Path) -> String {
@@ -337,6 +351,7 @@ fn with_real_paths(text: &str, directory: &Path) -> String {
         ("/etc/qtls/certs/client-key.pem", client_key),
         ("/etc/qtls/certs/ca-bundle.pem", Pki::shared().ca()),
         ("/var/log/qtls", directory.to_owned()),
+        ("/run/qtls", directory.to_owned()),
     ]
     .iter()
     .fold(text.to_owned(), |text, (shown, real)| text.replace(shown, &real.to_string_lossy()))
@@ -384,6 +399,11 @@ fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
         Some(inner.split(" | ").map(|cell| cell.trim().to_owned()).collect())
     };
     (1..).zip(text.lines()).filter_map(|(number, line)| Some((number, row(line)?))).collect()
+}
+
+/// Everything that stands between backquotes.
+fn spans_of(text: &str) -> BTreeSet<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// What stands between backquotes, if that is all.

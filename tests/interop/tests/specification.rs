@@ -210,10 +210,16 @@ fn every_sample_configuration_passes_the_check() {
         // Only the paths of an installation are replaced, by those of the test.
         let text = text.replace("/etc/qtls/certs", &certificates.path().display().to_string());
         let text = text.replace("/var/log/qtls", &directory.path().display().to_string());
+        let text = text.replace("/run/qtls", &directory.path().display().to_string());
         let file = directory.path().join("sample.json");
         std::fs::write(&file, &text).unwrap();
-        if name.starts_with("client") {
-            // The client has no check of its own: it is the same path up to connecting, so it connects.
+        if name.starts_with("tunnel") {
+            let mut command = programs::command("qtls-client");
+            let finished = run(command.arg("--test-config").arg("--config").arg(&file), b"").expect_success();
+            let said = finished.said();
+            assert!(said.contains("127.0.0.1:6379") && said.contains("X25519MLKEM768"), "{said}");
+        } else if name.starts_with("client") {
+            // Without tunnels there is no check of its own: it is the same path up to connecting, so it connects.
             let mut command = programs::command("qtls-client");
             command.args(["localhost", &server.port.to_string(), "--json", "--config"]).arg(&file);
             let finished = run(&mut command, b"").expect_success();

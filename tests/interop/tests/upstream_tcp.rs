@@ -9,8 +9,9 @@ use std::time::Duration;
 use qtls_interop::client::{self, Client};
 use qtls_interop::openssl::{self, text};
 use qtls_interop::process::{run, run_within};
+use qtls_interop::rogue::Rogue;
 use qtls_interop::upstreams::{Redis, echo};
-use qtls_interop::{Algorithm, Negotiated, Pki, Server, peers, server, wire};
+use qtls_interop::{Algorithm, Negotiated, Pki, Server, log, peers, server, wire};
 use serde_json::{Value, json};
 
 const P384: &str = "ecdsa_secp384r1_sha384";
@@ -104,6 +105,38 @@ fn traffic_is_counted_by_whether_it_was_post_quantum() {
     });
     assert_eq!(metrics.sum("qtls_bytes_total", &[("pq", "true"), ("direction", "received")]), 10_000.0);
     assert_eq!(metrics.sum("qtls_bytes_total", &[("pq", "false"), ("direction", "received")]), 100.0);
+}
+
+/// However busy it is. To the client it is an end in order, not a cut.
+#[test]
+fn a_connection_lasts_no_longer_than_it_may() {
+    let directory = tempfile::tempdir().expect("the temporary directory is writable");
+    let access = directory.path().join("access.log");
+    let address = format!("127.0.0.1:{}", echo());
+    let server = Server::start(json!({
+        "upstream": { "protocol": "tcp", "servers": [address], "timeouts": { "total": 2 } },
+        "logging": { "format": "json", "access_file": access },
+    }));
+    let mut client = Rogue::over(wire::connect(server.port), &[]).expect("a handshake");
+    let mut rounds = 0;
+    let end = loop {
+        if client.send(b"and on").is_err() {
+            break "sending failed".to_owned();
+        }
+        match client.read(&mut [0; 64]) {
+            Ok(0) => break "close_notify".to_owned(),
+            Ok(_) => rounds += 1,
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(end == "close_notify" && rounds > 10, "{end} after {rounds}");
+    let line = log::connections(&access, 1).remove(0);
+    assert_eq!((&line["reason"], &line["upstream"]), (&json!("total_timeout"), &json!(address)), "{line}");
+    let metrics = server.metrics();
+    let labels = [("upstream", address.as_str()), ("reason", "total_timeout")];
+    assert_eq!(metrics.sum("qtls_upstream_errors_total", &labels), 1.0, "{}", metrics.text());
+    // It is the upstream's limit, and no limit of this server's.
+    assert_eq!(metrics.sum("qtls_limit_hits_total", &[]), 0.0, "{}", metrics.text());
 }
 
 #[test]

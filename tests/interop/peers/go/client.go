@@ -10,17 +10,20 @@ import (
 	"time"
 )
 
-func runClient(opts options, address string) error {
+// runClient makes one connection to each address; all have one cache of sessions, with opts.resume. A single address is
+// then connected to twice.
+func runClient(opts options, addresses []string) error {
 	config, err := opts.config()
 	if err != nil {
 		return err
 	}
-	connections := 1
 	if opts.resume {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-		connections = 2
+		if len(addresses) == 1 {
+			addresses = append(addresses, addresses[0])
+		}
 	}
-	for range connections {
+	for _, address := range addresses {
 		if err := connect(config, opts, address); err != nil {
 			return err
 		}

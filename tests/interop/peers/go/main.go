@@ -1,7 +1,8 @@
 // Command go-peer is Go's own crypto/tls as a peer of Q-TLS, as a client and as a server.
 //
-//	go-peer client [flags] ADDRESS   one connection, or with -resume a second one; an HTTP request with -get
+//	go-peer client [flags] ADDRESS…  one connection each, or with -resume a second one; an HTTP request with -get
 //	go-peer server [flags]           prints {"listening": PORT}, then one line of JSON for each connection
+//	go-peer load [flags] ADDRESS     handshakes and transfers with an echo until standard input ends, then a report
 //	go-peer version                  the version of Go
 //
 // Both print what crypto/tls says was negotiated, as one JSON object a line. Failures go to standard error, exit code 1.
@@ -34,6 +35,7 @@ var groups = map[string]tls.CurveID{
 type options struct {
 	ca, cert, key, groups, alpn, serverName, get string
 	resume, requireClient                        bool
+	handshakers, transferrers, chunks            int
 }
 
 type facts struct {
@@ -51,7 +53,7 @@ type facts struct {
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: go-peer client|server|version"))
+		fail(fmt.Errorf("usage: go-peer client|server|load|version"))
 	}
 	var opts options
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
@@ -62,16 +64,21 @@ func main() {
 	flags.StringVar(&opts.alpn, "alpn", "", "ALPN protocols, separated by commas")
 	flags.StringVar(&opts.serverName, "server-name", "", "server name to send and to verify")
 	flags.StringVar(&opts.get, "get", "", "path to request over HTTP/1.1")
-	flags.BoolVar(&opts.resume, "resume", false, "connect twice, the second time with the session of the first")
+	flags.BoolVar(&opts.resume, "resume", false, "connect to one address twice, or to several, each time with the session of the one before")
 	flags.BoolVar(&opts.requireClient, "require-client", false, "require a certificate of the client")
+	flags.IntVar(&opts.handshakers, "handshakers", 2, "load: how many make handshakes, one after the other")
+	flags.IntVar(&opts.transferrers, "transferrers", 1, "load: how many make transfers, one after the other")
+	flags.IntVar(&opts.chunks, "chunks", 300, "load: how many chunks of 64 KiB a transfer has, 10 ms apart")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		fail(err)
 	}
 	switch os.Args[1] {
 	case "client":
-		fail(runClient(opts, flags.Arg(0)))
+		fail(runClient(opts, flags.Args()))
 	case "server":
 		fail(runServer(opts))
+	case "load":
+		fail(runLoad(opts, flags.Arg(0)))
 	case "version":
 		fmt.Println(runtime.Version())
 	default:

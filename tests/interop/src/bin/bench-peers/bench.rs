@@ -1,0 +1,140 @@
+//! One run of `qtls-bench` after the other, and what stands behind the servers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use qtls_interop::process::{Running, run, run_within};
+use qtls_interop::{peers, programs};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::subjects::Started;
+
+/// How many times each figure is measured; the median counts.
+pub(crate) const ROUNDS: usize = 3;
+/// A run that takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What all measurements share.
+pub(crate) struct Bench {
+    /// How much of the usual amount is measured.
+    pub(crate) scale: f64,
+    /// What `qtls-bench crypto` printed: the floor.
+    pub(crate) floor: Value,
+    /// The port of the server behind.
+    pub(crate) backend: u16,
+    pki: TempDir,
+    _backend: Running,
+}
+
+impl Bench {
+    /// Makes certificates, measures the floor, starts the server behind.
+    pub(crate) fn new(scale: f64) -> Result<Self, String> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if processors < 2 {
+            return Err("this machine has one processor: the server and the generator need one each".to_owned());
+        }
+        let pki = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
+        for key in KEYS {
+            let qtls = |arguments: &[&str]| {
+                run(programs::command("qtls").args(arguments).current_dir(pki.path()), b"").expect_success();
+            };
+            qtls(&["ca", "init", "--dir", key, "--alg", key]);
+            // By the root: a chain of one, as benchmarks have it.
+            qtls(&["ca", "issue", "server", "--dir", key, "--issuer", "root", "--name", "localhost"]);
+        }
+        let floor = json(pinned(1, "qtls-bench").args(["crypto", "--json", "--count", "1000"]));
+        let backend = Running::start(pinned(1, "qtls-bench").arg("backend"));
+        let line = backend.stdout.wait_for_line("127.0.0.1:");
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.ok_or_else(|| format!("the server behind said {line:?}"))?;
+        Ok(Self { scale, floor, backend: port, pki, _backend: backend })
+    }
+
+    /// The chain and the key of a server.
+    pub(crate) fn server(&self, key: &str) -> (PathBuf, PathBuf) {
+        let directory = self.pki.path().join(key).join("certs");
+        (directory.join("server-cert.pem"), directory.join("server-key.pem"))
+    }
+
+    /// The directory of all certificates.
+    pub(crate) fn directory(&self) -> &Path {
+        self.pki.path()
+    }
+
+    /// So many, by the scale.
+    pub(crate) fn count(&self, usual: u32) -> String {
+        ((f64::from(usual) * self.scale).ceil() as u64).max(50).to_string()
+    }
+
+    /// Measures a server once.
+    pub(crate) fn measure(&self, server: &Started, key: &str, arguments: &[&str]) -> Value {
+        let certs = self.pki.path().join(key).join("certs");
+        let mut command = pinned(1, "qtls-bench");
+        command.args(arguments).arg(format!("localhost:{}", server.port));
+        command
+            .arg("--ca")
+            .arg(certs.join("qsign-ca-bundle.pem"))
+            .arg("--certificate")
+            .arg(certs.join("server-cert.pem"));
+        json(command.args(["--json", "--pid", &server.id().to_string()]))
+    }
+
+    /// The median of one figure for each server: all of them are measured once, then again, so that what disturbs the
+    /// machine disturbs them all.
+    pub(crate) fn medians(&self, servers: &[Started], key: &str, figure: &str, arguments: &[&str]) -> Vec<f64> {
+        let mut all = vec![Vec::new(); servers.len()];
+        for _ in 0..ROUNDS {
+            for (server, figures) in servers.iter().zip(&mut all) {
+                let value = self.measure(server, key, arguments);
+                figures.push(value[figure].as_f64().unwrap_or_else(|| panic!("no {figure} in {value}")));
+            }
+        }
+        all.into_iter().map(median).collect()
+    }
+
+    /// The floor of a full handshake, in µs of processor time.
+    pub(crate) fn floor(&self, group: &str, key: &str) -> f64 {
+        let figure = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        figure(&self.floor["tcp_connection_us"])
+            + figure(&self.floor["exchange_us"][group])
+            + figure(&self.floor["signature_us"][key])
+    }
+}
+
+/// The keys of servers, as `--alg` has them.
+const KEYS: [&str; 4] = ["ecdsa-p256", "rsa-2048", "rsa-4096", "ml-dsa-65"];
+
+/// A command for one of our programs, on one processor.
+pub(crate) fn pinned(processor: u32, program: &str) -> Command {
+    on(processor, programs::command(program))
+}
+
+/// A command for one of the peers' programs, on the servers' processor.
+pub(crate) fn peer<P: AsRef<Path>>(program: &str, shares: impl IntoIterator<Item = P>) -> Command {
+    on(0, peers::debian(program, shares))
+}
+
+/// The same command, kept to one processor.
+fn on(processor: u32, command: Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["--cpu-list", &processor.to_string()]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => pinned.env(name, value),
+            None => pinned.env_remove(name),
+        };
+    }
+    pinned
+}
+
+fn json(command: &mut Command) -> Value {
+    let finished = run_within(command, b"", PATIENCE).expect_success();
+    serde_json::from_str(finished.stdout.trim()).unwrap_or_else(|error| panic!("{error}: {}", finished.said()))
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}

@@ -1,0 +1,68 @@
+//! `make bench-peers`: qtls-server beside nginx, HAProxy, hitch and stunnel of Debian trixie, interleaved in one run on one
+//! machine, and the tables of docs/PERFORMANCE.md.
+//!
+//! Servers run on the first processor, the generator and what stands behind the servers on the second. What is compared is
+//! processor time of the server for each unit of work: on a machine that has other guests, it is disturbed least.
+
+mod bench;
+mod subjects;
+mod tables;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bench::Bench;
+use tables::Tables;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), String> {
+    let mut scale = 1.0;
+    let mut only: Vec<String> = Vec::new();
+    let mut documents = Vec::new();
+    for argument in arguments {
+        match argument.split_once('=') {
+            Some(("--scale", value)) => {
+                scale = value.parse().ok().filter(|scale| *scale > 0.0).ok_or("--scale takes a number above 0")?;
+            }
+            Some(("--only", value)) => only = value.split(',').map(str::to_owned).collect(),
+            Some(("--write", value)) => documents = value.split(',').map(PathBuf::from).collect(),
+            _ => return Err(format!("{argument:?} is none of --scale=FACTOR, --only=TABLE,…, --write=FILE,…")),
+        }
+    }
+    let unknown = only.iter().find(|name| !tables::ALL.iter().any(|(known, _)| known == name));
+    if let Some(name) = unknown {
+        let known: Vec<_> = tables::ALL.iter().map(|(name, _)| *name).collect();
+        return Err(format!("there is no table {name:?}, but: {}", known.join(", ")));
+    }
+    let bench = Bench::new(scale)?;
+    let mut tables = Tables::new(&bench);
+    for (name, make) in tables::ALL {
+        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
+            say(&format!("measuring: {name}"));
+            let table = make(&bench)?;
+            print(&table);
+            tables.add(name, table);
+        }
+    }
+    documents.iter().try_for_each(|path| tables.write(path))
+}
+
+#[expect(clippy::print_stderr, reason = "what a person waits for")]
+fn say(text: &str) {
+    eprintln!("bench-peers: {text}");
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are its output")]
+fn print(text: &str) {
+    println!("{text}");
+}

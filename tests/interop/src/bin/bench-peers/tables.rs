@@ -1,0 +1,263 @@
+//! The tables: what is measured for each, and how it is shown.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use qtls_interop::peers;
+use qtls_interop::process::run;
+use rustix::process::{Resource, getrlimit};
+
+use crate::bench::{Bench, ROUNDS};
+use crate::subjects::{Mode, Setup, Started, Subject};
+
+type Make = fn(&Bench) -> Result<String, String>;
+
+/// Every table, in the order of the document.
+pub(crate) const ALL: [(&str, Make); 6] = [
+    ("floor", floor),
+    ("handshakes", handshakes),
+    ("resumed", resumed),
+    ("data", data),
+    ("idle", idle),
+    ("alone", alone),
+];
+
+/// A group, as `--group` has it and as the registry does.
+type Named = (&'static str, &'static str);
+
+const X: Named = ("x25519mlkem768", "X25519MLKEM768");
+const P: Named = ("secp384r1mlkem1024", "SecP384r1MLKEM1024");
+
+/// The tables so far, for the document.
+pub(crate) struct Tables {
+    about: String,
+    made: Vec<(&'static str, String)>,
+}
+
+impl Tables {
+    pub(crate) fn new(bench: &Bench) -> Self {
+        Self { about: about(bench), made: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, name: &'static str, table: String) {
+        self.made.push((name, table));
+    }
+
+    /// Writes them into the document, each between its marks; what was not measured stays.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), String> {
+        let at = |error| format!("{}: {error}", path.display());
+        let mut text = fs::read_to_string(path).map_err(at)?;
+        for (name, table) in
+            [("machine", &self.about)].into_iter().chain(self.made.iter().map(|(name, table)| (*name, table)))
+        {
+            let (begin, end) = (format!("<!-- measured: {name} -->\n"), format!("<!-- end of measured: {name} -->\n"));
+            let around = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+            let Some((before, after)) = around else {
+                return Err(format!("{}: the marks of the part {name:?} are missing", path.display()));
+            };
+            text = format!("{before}{begin}\n{table}\n{end}{after}");
+        }
+        fs::write(path, text).map_err(at)
+    }
+}
+
+fn start(bench: &Bench, subjects: &[Subject], setup: Setup) -> Result<Vec<Started>, String> {
+    subjects.iter().map(|subject| subject.start(bench, setup)).collect()
+}
+
+fn floor(bench: &Bench) -> Result<String, String> {
+    let mut text = "| µs of processor time | |\n|---|---|\n".to_owned();
+    let _ = writeln!(text, "| a plain TCP connection | {} |", bench.floor["tcp_connection_us"]);
+    for (kind, what) in [("exchange_us", "key exchange"), ("signature_us", "signature")] {
+        for (name, cost) in bench.floor[kind].as_object().into_iter().flatten() {
+            let _ = writeln!(text, "| {what}, {name} | {cost} |");
+        }
+    }
+    Ok(text)
+}
+
+/// A figure, with so many digits behind the point.
+fn cell(figure: f64, digits: usize) -> String {
+    format!("{figure:.digits$}")
+}
+
+fn handshakes(bench: &Bench) -> Result<String, String> {
+    /// What stands above it, the group, the key, the suite, and how many handshakes.
+    type Column = (&'static str, Named, &'static str, &'static str, u32);
+    const COLUMNS: [Column; 8] = [
+        ("p256 X", X, "ecdsa-p256", "aes-256-gcm", 4000),
+        ("p256 X, AES-128", X, "ecdsa-p256", "aes-128-gcm", 4000),
+        ("p256 P", P, "ecdsa-p256", "aes-256-gcm", 3000),
+        ("rsa2048 X", X, "rsa-2048", "aes-256-gcm", 3000),
+        ("rsa4096 X", X, "rsa-4096", "aes-256-gcm", 1000),
+        ("rsa4096 P", P, "rsa-4096", "aes-256-gcm", 1000),
+        ("mldsa65 X", X, "ml-dsa-65", "aes-256-gcm", 2000),
+        ("mldsa65 P", P, "ml-dsa-65", "aes-256-gcm", 2000),
+    ];
+    let mut rows: Vec<Vec<f64>> = vec![Vec::new(); Subject::ALL.len()];
+    let mut floors = Vec::new();
+    for (_, (group, name), key, suite, count) in COLUMNS {
+        let servers = start(bench, &Subject::ALL, Setup { mode: Mode::Http, key, tickets: false })?;
+        let count = bench.count(count);
+        let arguments = ["handshakes", "--group", group, "--suite", suite, "--signature", key, "--count", &count];
+        let medians = bench.medians(&servers, key, "cpu_us", &arguments);
+        rows.iter_mut().zip(medians).for_each(|(row, median)| row.push(median));
+        floors.push(bench.floor(name, key));
+    }
+    let mut text = heading("µs of processor time for a full handshake", COLUMNS.map(|column| column.0));
+    for (subject, row) in Subject::ALL.iter().zip(&rows) {
+        text += &line(subject.name(), row.iter().map(|figure| cell(*figure, 0)));
+    }
+    text += &line("floor", floors.iter().map(|figure| cell(*figure, 0)));
+    let ratio = |others: &[f64]| -> Vec<String> {
+        rows[0].iter().zip(others).map(|(ours, other)| cell(ours / other, 2)).collect()
+    };
+    text += &line("qtls-server ÷ floor", ratio(&floors));
+    text += &line("qtls-server ÷ nginx", ratio(&rows[1]));
+    text += &line("qtls-server ÷ HAProxy", ratio(&rows[2]));
+    Ok(text)
+}
+
+fn resumed(bench: &Bench) -> Result<String, String> {
+    let setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: true };
+    let mut rows: Vec<Vec<f64>> = vec![Vec::new(); Subject::HTTP.len()];
+    for (group, _) in [X, P] {
+        let servers = start(bench, &Subject::HTTP, setup)?;
+        let count = bench.count(4000);
+        let arguments = ["resume", "--group", group, "--count", &count];
+        let medians = bench.medians(&servers, setup.key, "cpu_us", &arguments);
+        rows.iter_mut().zip(medians).for_each(|(row, median)| row.push(median));
+    }
+    // One request on each connection: what most short connections are.
+    let servers = start(bench, &Subject::HTTP, Setup { tickets: false, ..setup })?;
+    let count = bench.count(4000);
+    let arguments = ["handshakes", "--request", "/bytes/100", "--count", &count];
+    let medians = bench.medians(&servers, setup.key, "cpu_us", &arguments);
+    rows.iter_mut().zip(medians).for_each(|(row, median)| row.push(median));
+    let columns = ["resumed, p256 X", "resumed, p256 P", "full, p256 X, and one request"];
+    let mut text = heading("µs of processor time for a connection", columns);
+    for (subject, row) in Subject::HTTP.iter().zip(&rows) {
+        text += &line(subject.name(), row.iter().map(|figure| cell(*figure, 0)));
+    }
+    for (other, name) in [(1, "qtls-server ÷ nginx"), (2, "qtls-server ÷ HAProxy")] {
+        text += &line(name, rows[0].iter().zip(&rows[other]).map(|(ours, other)| cell(ours / other, 2)));
+    }
+    Ok(text)
+}
+
+fn data(bench: &Bench) -> Result<String, String> {
+    let gigabytes = format!("{}M", (4000.0 * bench.scale).ceil().max(200.0));
+    let requests = bench.count(40_000);
+    let throughput = |direction| ["throughput", "--direction", direction, "--bytes", &gigabytes].map(str::to_owned);
+    let asking = ["requests", "--path", "/bytes/100", "--count", &requests].map(str::to_owned);
+    let measures =
+        [(throughput("down"), "cpu_s_per_gb", 3), (throughput("up"), "cpu_s_per_gb", 3), (asking, "cpu_us", 1)];
+    let mut text = String::new();
+    for (mode, subjects, unit) in
+        [(Mode::Http, &Subject::HTTP[..], "HTTP proxy"), (Mode::Tcp, &Subject::TCP[..], "TCP relay")]
+    {
+        let mut rows: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+        let servers = start(bench, subjects, Setup { mode, key: "ecdsa-p256", tickets: false })?;
+        for (arguments, figure, _) in &measures {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let medians = bench.medians(&servers, "ecdsa-p256", figure, &arguments);
+            rows.iter_mut().zip(medians).for_each(|(row, median)| row.push(median));
+        }
+        text += &heading(unit, ["s/GB down", "s/GB up", "µs a request"]);
+        for (server, row) in servers.iter().zip(&rows) {
+            let cells = row.iter().zip(&measures).map(|(figure, (_, _, digits))| cell(*figure, *digits));
+            text += &line(server.subject.name(), cells);
+        }
+        for (other, name) in [(1, "qtls-server ÷ nginx"), (2, "qtls-server ÷ HAProxy")] {
+            text += &line(name, rows[0].iter().zip(&rows[other]).map(|(ours, other)| cell(ours / other, 2)));
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn idle(bench: &Bench) -> Result<String, String> {
+    let count = bench.count(2000);
+    let base = ["idle", "--connections", &count, "--newcomers", "200"];
+    let mut text = heading(
+        "KiB (PSS) of an idle connection",
+        ["HTTP, after the handshake", "HTTP, after a request", "TCP, after a request"],
+    );
+    let mut columns = Vec::new();
+    for (mode, request) in [(Mode::Http, false), (Mode::Http, true), (Mode::Tcp, true)] {
+        let mut column = Vec::new();
+        for subject in Subject::TCP {
+            if mode == Mode::Http && subject == Subject::Hitch {
+                column.push("–".to_owned());
+                continue;
+            }
+            // Each in a fresh process: memory that an earlier measurement left would hide what this one takes.
+            let server = subject.start(bench, Setup { mode, key: "ecdsa-p256", tickets: false })?;
+            let mut arguments = base.to_vec();
+            if request {
+                arguments.extend(["--request", "/bytes/100"]);
+            }
+            let value = bench.measure(&server, "ecdsa-p256", &arguments);
+            column.push(value["kib_each"].as_f64().map_or_else(|| "?".to_owned(), |figure| cell(figure, 1)));
+        }
+        columns.push(column);
+    }
+    for (index, subject) in Subject::TCP.iter().enumerate() {
+        text += &line(subject.name(), columns.iter().map(|column| column[index].clone()));
+    }
+    Ok(text)
+}
+
+/// What has nobody to be compared with.
+fn alone(bench: &Bench) -> Result<String, String> {
+    let setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: false };
+    let server = Subject::Ours.start(bench, setup)?;
+    // As many as there are descriptors for, at both ends.
+    let limit = getrlimit(Resource::Nofile).maximum.and_then(|limit| u32::try_from(limit.saturating_sub(1000)).ok());
+    let many = bench.count(limit.map_or(20_000, |limit| limit.min(20_000)));
+    let value = bench.measure(&server, setup.key, &["idle", "--connections", &many, "--newcomers", "3000"]);
+    let mut text = "| | |\n|---|---|\n".to_owned();
+    let (before, beside) = (&value["cpu_us_before"], &value["cpu_us_beside"]);
+    let _ = writeln!(text, "| µs of processor time for a handshake, with no other connection | {before} |");
+    let _ = writeln!(text, "| the same beside {many} idle connections | {beside} |");
+    Ok(text)
+}
+
+fn heading<const N: usize>(what: &str, columns: [&str; N]) -> String {
+    format!("| {what} | {} |\n|---|{}\n", columns.join(" | "), "---|".repeat(N))
+}
+
+fn line(name: &str, cells: impl IntoIterator<Item = String>) -> String {
+    format!("| {name} | {} |\n", cells.into_iter().collect::<Vec<_>>().join(" | "))
+}
+
+/// On what, with what, when.
+fn about(bench: &Bench) -> String {
+    let said = |command: &mut Command| {
+        let finished = run(command, b"");
+        let text = format!("{}{}", finished.stdout, finished.stderr);
+        text.lines().next().unwrap_or_default().trim().to_owned()
+    };
+    let none: [&Path; 0] = [];
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let mut text = "| | |\n|---|---|\n".to_owned();
+    let rows = [
+        ("date", said(Command::new("date").args(["-u", "+%Y-%m-%d"]))),
+        ("processor", processor.map_or_else(String::new, |(_, name)| name.trim().to_owned())),
+        ("kernel", said(Command::new("uname").arg("-r"))),
+        ("qtls-server", said(qtls_interop::programs::command("qtls-server").arg("--version"))),
+        ("OpenSSL", said(peers::debian("openssl", none).arg("version"))),
+        ("nginx", said(peers::debian("nginx", none).arg("-v"))),
+        ("HAProxy", said(peers::debian("haproxy", none).arg("-v"))),
+        ("hitch", said(peers::debian("hitch", none).arg("--version"))),
+        ("stunnel", said(peers::debian("stunnel", none).arg("-version"))),
+        ("rounds", format!("{ROUNDS}, of which the median counts; amounts times {}", bench.scale)),
+    ];
+    for (name, value) in rows {
+        let _ = writeln!(text, "| {name} | {value} |");
+    }
+    text
+}
