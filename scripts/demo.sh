@@ -27,9 +27,10 @@ trap 'stop; exit 0' INT TERM
 "$bin/qtls-server" --demo ${UPSTREAM:+--upstream "$UPSTREAM"} 2>"$log" &
 server=$!
 
+# The first start makes keys, those of RSA by trial: a slow machine may need a minute.
 waited=0
 until grep -q 'listening on' "$log"; do
-    if ! kill -0 "$server" 2>/dev/null || [ "$waited" -ge 300 ]; then
+    if ! kill -0 "$server" 2>/dev/null || [ "$waited" -ge 1200 ]; then
         cat "$log" >&2
         echo "demo: qtls-server doesn't listen; its messages are above" >&2
         exit 1
