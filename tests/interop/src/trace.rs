@@ -32,7 +32,8 @@ pub fn handshakes(trace: &str) -> Vec<Negotiated> {
                 found.extend(current.take());
             }
         } else if line.starts_with("ServerHello,") {
-            let (group, suite, resumed, has_share) = server_hello(&mut lines);
+            // Where it breaks off, its rest is still to come.
+            let Some((group, suite, resumed, has_share)) = server_hello(&mut lines) else { break };
             // A HelloRetryRequest is a ServerHello that names a group and has no share (RFC 9846 §4.2.4).
             if !has_share {
                 continue;
@@ -56,8 +57,11 @@ pub fn handshakes(trace: &str) -> Vec<Negotiated> {
     found
 }
 
-/// Group, suite, whether a session is resumed, and whether there is a key share rather than the request of one.
-fn server_hello<'a>(lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>) -> (String, String, bool, bool) {
+/// Group, suite, whether a session is resumed, and whether there is a key share rather than the request of one. `None` where
+/// the trace ends within the message.
+fn server_hello<'a>(
+    lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
+) -> Option<(String, String, bool, bool)> {
     let (mut group, mut suite, mut resumed, mut has_share) = (None, None, false, false);
     // The message ends at the empty line behind it, or where the next record begins.
     while let Some(line) = lines.next_if(|line| !line.is_empty() && !line.contains("TLS Record")) {
@@ -71,7 +75,10 @@ fn server_hello<'a>(lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str
             resumed = true;
         }
     }
+    if (group.is_none() || suite.is_none()) && lines.peek().is_none() {
+        return None;
+    }
     let group = group.unwrap_or_else(|| panic!("a ServerHello without a group"));
     let suite = suite.unwrap_or_else(|| panic!("a ServerHello without a suite"));
-    (group_name(group).to_owned(), suite.to_owned(), resumed, has_share)
+    Some((group_name(group).to_owned(), suite.to_owned(), resumed, has_share))
 }

@@ -1,6 +1,6 @@
 //! Bytes on a socket, below TLS: plain HTTP, and relays that rearrange what a TLS client sends.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -26,11 +26,7 @@ pub struct Response {
 /// When nothing accepts.
 #[track_caller]
 pub fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap_or_else(|error| panic!("port {port}: {error}"));
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out above 0");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a time-out above 0");
-    stream.set_nodelay(true).expect("a TCP socket");
-    stream
+    connect_from(Ipv4Addr::LOCALHOST, port)
 }
 
 /// Connects to a port of 127.0.0.1 from another address of the loopback interface, with time-outs.
@@ -39,15 +35,50 @@ pub fn connect(port: u16) -> TcpStream {
 /// When nothing accepts.
 #[track_caller]
 pub fn connect_from(address: Ipv4Addr, port: u16) -> TcpStream {
+    try_connect_from(address, port).unwrap_or_else(|error| panic!("port {port} from {address}: {error}"))
+}
+
+/// As [`connect_from`], where a reset may come as early as while it connects.
+///
+/// # Errors
+/// As `connect(2)`.
+#[track_caller]
+pub fn try_connect_from(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("there are descriptors left");
-    bind(&socket, &SocketAddrV4::new(address, 0)).unwrap_or_else(|error| panic!("{address}: {error}"));
-    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
-        .unwrap_or_else(|error| panic!("port {port} from {address}: {error}"));
+    // Bound before, thousands of connections would take the ports that other tests are about to listen on.
+    if address != Ipv4Addr::LOCALHOST {
+        bind(&socket, &SocketAddrV4::new(address, 0)).unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out above 0");
     stream.set_write_timeout(Some(PATIENCE)).expect("a time-out above 0");
-    stream
+    stream.set_nodelay(true).expect("a TCP socket");
+    Ok(stream)
+}
+
+/// Connects to a port of 127.0.0.1, sends `bytes`, and reads: how many came at first, or the error of the first step that
+/// failed. A reset is told once, to whichever of connecting, writing and reading meets it.
+///
+/// # Errors
+/// The kind of the error.
+#[track_caller]
+pub fn fate(port: u16, bytes: &[u8]) -> Result<usize, ErrorKind> {
+    fate_from(Ipv4Addr::LOCALHOST, port, bytes)
+}
+
+/// As [`fate`], from another address of the loopback interface.
+///
+/// # Errors
+/// The kind of the error.
+#[track_caller]
+pub fn fate_from(address: Ipv4Addr, port: u16, bytes: &[u8]) -> Result<usize, ErrorKind> {
+    let tried = try_connect_from(address, port).and_then(|mut stream| {
+        stream.write_all(bytes)?;
+        stream.read(&mut [0; 4096])
+    });
+    tried.map_err(|error| error.kind())
 }
 
 /// Requests `path` over plain HTTP.
@@ -137,7 +168,7 @@ pub fn relay(port: u16, how: Rearrange) -> u16 {
     own_port
 }
 
-fn rearrange(from: &mut TcpStream, to: &mut TcpStream, how: Rearrange) -> std::io::Result<()> {
+fn rearrange(from: &mut TcpStream, to: &mut TcpStream, how: Rearrange) -> io::Result<()> {
     let mut header = [0; 5];
     from.read_exact(&mut header)?;
     let mut content = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
@@ -162,7 +193,7 @@ fn rearrange(from: &mut TcpStream, to: &mut TcpStream, how: Rearrange) -> std::i
     Ok(())
 }
 
-fn until_pause(from: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+fn until_pause(from: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut together = Vec::new();
     let mut chunk = [0; 65_536];
     from.set_read_timeout(Some(PAUSE))?;
@@ -180,7 +211,7 @@ fn until_pause(from: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 
 fn copy(from: &mut TcpStream, to: &mut TcpStream) {
     // Resets are part of what the suites do.
-    let _ = std::io::copy(from, to);
+    let _ = io::copy(from, to);
     let _ = to.shutdown(Shutdown::Write);
 }
 
