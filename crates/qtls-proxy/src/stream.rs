@@ -86,6 +86,13 @@ pub(crate) struct Waiting {
     start: usize,
 }
 
+/// Without the bytes, which are nobody's business.
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
 impl Waiting {
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()

@@ -42,6 +42,8 @@ pub(super) struct Activity {
     idle_since: Cell<Instant>,
     /// When a head began that is incomplete.
     head_since: Cell<Option<Instant>>,
+    /// Whether what has come is whole requests. HTTP/1.1 only.
+    whole: Cell<bool>,
     /// Requests whose response is not complete.
     in_flight: Cell<usize>,
     /// Those of them whose next step is the upstream's, which has limits of its own.
@@ -70,6 +72,7 @@ impl Activity {
             moved: Cell::new(now),
             idle_since: Cell::new(now),
             head_since: Cell::new(None),
+            whole: Cell::new(true),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
             blocked: Cell::new(false),
@@ -114,6 +117,17 @@ impl Activity {
             (false, Some(_)) => self.head_since.set(None),
             _ => {}
         }
+    }
+
+    /// What has come by now is whole requests, or it is not.
+    pub(super) fn whole(&self, whole: bool) {
+        self.whole.set(whole);
+    }
+
+    /// Since when nothing has been under way in either direction. HTTP/1.1 only.
+    pub(super) fn rests_since(&self) -> Option<Instant> {
+        let rests = self.is_idle() && self.whole.get() && !self.blocked.get() && self.head_since.get().is_none();
+        rests.then(|| self.idle_since.get())
     }
 
     /// The request with this number, from 0, and all behind it are to be refused.

@@ -157,6 +157,16 @@ impl Framing {
         }
     }
 
+    /// Whether what has been read so far is whole messages.
+    pub(super) fn is_whole(&self) -> bool {
+        self.state == State::Between && self.line.is_empty()
+    }
+
+    /// Gives memory back that is not needed between messages.
+    pub(super) fn shrink(&mut self) {
+        self.line.shrink_to_fit();
+    }
+
     /// The number, from 0, of the first request that is to be refused, and why. Nothing behind it is to be served.
     pub(super) fn first_flaw(&self) -> Option<(u64, Flaw)> {
         self.flaw

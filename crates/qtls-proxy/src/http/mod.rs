@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,11 +30,11 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use qtls_core::client_hello::Alpn;
 use qtls_core::facts::Facts;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config;
@@ -60,6 +60,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a client may take to take the last bytes, once its connection is being closed for idleness.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an HTTP/1.1 connection goes without a request before what hyper has for it is given back.
+const REST: Duration = Duration::from_secs(1);
 /// Bounds what is buffered of a body in either direction, and the head of a response.
 const BUFFER: usize = 64 * 1024;
 /// A head with more gets 431: in HTTP/1.1 by hyper, whose default this is.
@@ -253,144 +255,243 @@ where
     let activity = Activity::new();
     let is_http2 = connection.facts.alpn.as_deref() == Some(b"h2");
     let framing = (!is_http2).then(|| Framing::new(service.head));
-    let stream = TokioIo::new(Wire::new(stream, activity.clone(), framing));
-    let limits = service.limits;
-    let life = connection.life;
-    let server = Rc::new(Server {
-        service: service.clone(),
-        visitor: Visitor::new(connection),
-        activity,
-        shutdown: shutdown.clone(),
-        tunnel: Cell::new(None),
-    });
-    let answer = {
-        let server = server.clone();
-        service_fn(move |request| {
-            let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
-        })
-    };
-    let activity = &server.activity;
-    let cause = if is_http2 {
-        let mut http2 = service.http2.serve_connection(stream, answer);
-        drive(&mut http2, |http2| Pin::new(http2).graceful_shutdown(), activity, limits, life, shutdown).await
-    } else {
-        let mut http1 = service.http1.serve_connection(stream, answer);
-        let cause =
-            drive(&mut http1, |http1| Pin::new(http1).graceful_shutdown(), activity, limits, life, shutdown).await;
-        let says_goodbye =
-            matches!(cause, Cause::Closed | Cause::Drained | Cause::Expired | Cause::Idle | Cause::HeadTimeout);
-        let tunnel = server.tunnel.take().filter(|_| says_goodbye);
-        // hyper leaves the stream open behind a request that asked for an upgrade it didn't get.
-        if says_goodbye && !activity.is_shut() {
-            let http1::Parts { io, read_buf, .. } = http1.into_parts();
-            let mut stream = io.into_inner().into_inner();
-            match tunnel {
-                Some(tunnel) => {
-                    let terms = Terms { idle: limits.idle, life };
-                    Box::pin(tunnel.run(stream, read_buf, terms, &mut server.shutdown.clone())).await
-                }
-                None => {
-                    let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
-                    cause
-                }
+    let mut wire = Wire::new(stream, activity.clone(), framing);
+    let (limits, life) = (service.limits, connection.life);
+    let watch = Watch { activity: &activity, limits, life, first: Instant::now() + FIRST_REQUEST, shutdown: &shutdown };
+    let mut connection = Some(connection);
+    let mut known = None;
+    let cause = loop {
+        // What came with the handshake, or what hyper had read already, is not waited for.
+        if let Err(cause) = watch.quiet(&mut wire).await {
+            if says_goodbye(cause) {
+                let _ = timeout(CLOSE_TIMEOUT, wire.into_inner().shutdown()).await;
             }
-        } else {
-            cause
+            break cause;
+        }
+        if let Some(connection) = connection.take() {
+            known = Some(Rc::new(Server {
+                service: service.clone(),
+                visitor: Visitor::new(connection),
+                activity: activity.clone(),
+                shutdown: shutdown.clone(),
+                tunnel: Cell::new(None),
+            }));
+        }
+        let Some(server) = &known else { unreachable!("it was made with the first byte") };
+        if is_http2 {
+            break Box::pin(serve_http2(wire, server, &watch)).await;
+        }
+        match Box::pin(serve_http1(wire, server, &watch)).await {
+            Served::Resting(rested) => wire = rested,
+            Served::Ended(cause) => break cause,
         }
     };
     End { cause, requests: activity.requests(), upstream: activity.upstream(), leg: activity.leg() }
 }
 
-/// Drives hyper's connection, with an eye on the clock and on the shutdown.
-async fn drive<C>(
-    connection: &mut C,
-    finish: impl Fn(&mut C),
-    activity: &Activity,
+/// Whether the client is told that the connection ends.
+fn says_goodbye(cause: Cause) -> bool {
+    matches!(cause, Cause::Closed | Cause::Drained | Cause::Expired | Cause::Idle | Cause::HeadTimeout)
+}
+
+/// How serving an HTTP/1.1 connection ended.
+enum Served<S> {
+    /// There has been no request for a while.
+    Resting(Wire<S>),
+    Ended(Cause),
+}
+
+fn answers(
+    server: &Rc<Server>,
+) -> impl HttpService<Incoming, ResBody = ResponseBody, Error = Infallible, Future: 'static> + use<> {
+    let server = server.clone();
+    service_fn(move |request| {
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
+    })
+}
+
+async fn serve_http2<S>(wire: Wire<S>, server: &Rc<Server>, watch: &Watch<'_>) -> Cause
+where
+    S: CloseWrite + Unpin + 'static,
+{
+    let mut http2 = server.service.http2.serve_connection(TokioIo::new(wire), answers(server));
+    let ended = watch.drive(&mut http2, |http2| Pin::new(http2).graceful_shutdown(), |_| None).await;
+    ended.unwrap_or(Cause::Closed)
+}
+
+async fn serve_http1<S>(wire: Wire<S>, server: &Rc<Server>, watch: &Watch<'_>) -> Served<S>
+where
+    S: CloseWrite + Unpin + 'static,
+{
+    let mut http1 = server.service.http1.serve_connection(TokioIo::new(wire), answers(server));
+    let ended = watch.drive(&mut http1, |http1| Pin::new(http1).graceful_shutdown(), Activity::rests_since).await;
+    let Some(cause) = ended else {
+        let http1::Parts { io, read_buf, .. } = http1.into_parts();
+        let mut wire = io.into_inner();
+        wire.rest(&read_buf);
+        return Served::Resting(wire);
+    };
+    let tunnel = server.tunnel.take().filter(|_| says_goodbye(cause));
+    // hyper leaves the stream open behind a request that asked for an upgrade it didn't get.
+    if !says_goodbye(cause) || watch.activity.is_shut() {
+        return Served::Ended(cause);
+    }
+    let http1::Parts { io, read_buf, .. } = http1.into_parts();
+    let mut stream = io.into_inner().into_inner();
+    let Some(tunnel) = tunnel else {
+        let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+        return Served::Ended(cause);
+    };
+    let terms = Terms { idle: watch.limits.idle, life: watch.life };
+    Served::Ended(Box::pin(tunnel.run(stream, read_buf, terms, &mut watch.shutdown.clone())).await)
+}
+
+/// The clock and the shutdown, for one connection.
+struct Watch<'a> {
+    activity: &'a Activity,
     limits: Limits,
     life: Option<Life>,
-    shutdown: Shutdown,
-) -> Cause
-where
-    C: Future<Output = hyper::Result<()>> + Unpin,
-{
-    let (mut drains, mut closes) = (shutdown.clone(), shutdown);
-    let mut draining = pin!(drains.draining());
-    let mut is_draining = false;
-    let mut first = pin!(sleep_until(Instant::now() + FIRST_REQUEST));
-    let mut closing = pin!(closes.closing());
-    let mut timer = pin!(sleep_until(activity.deadline(limits)));
-    let mut expiry = life.map(|life| Box::pin(sleep_until(life.end)));
-    // Why the connection is being finished, if it is.
-    let mut finishing = None;
-    let outcome = poll_fn(|cx| {
-        is_draining = is_draining || draining.as_mut().poll(cx).is_ready();
-        if finishing.is_none() && is_draining && (activity.requests() > 0 || first.as_mut().poll(cx).is_ready()) {
-            finishing = Some(Cause::Drained);
-            finish(connection);
-        }
-        if let (Some(expiry), Some(life)) = (&mut expiry, life) {
-            if finishing.is_none() && expiry.as_mut().poll(cx).is_ready() {
-                finishing = Some(Cause::Expired);
-                expiry.as_mut().reset(Instant::now() + life.grace);
-                finish(connection);
+    /// When a server that stops no longer waits for a first request.
+    first: Instant,
+    shutdown: &'a Shutdown,
+}
+
+impl Watch<'_> {
+    /// Waits until something comes. A connection without a request has nothing of hyper's, which is the greater part of
+    /// what one with requests has.
+    async fn quiet<S>(&self, wire: &mut Wire<S>) -> Result<(), Cause>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let Self { activity, limits, life, first, shutdown } = *self;
+        let (mut drains, mut closes) = (shutdown.clone(), shutdown.clone());
+        let mut draining = pin!(drains.draining());
+        let mut closing = pin!(closes.closing());
+        let idle = activity.deadline(limits);
+        let until = life.map_or(idle, |life| life.end.min(idle));
+        let mut timer = pin!(sleep_until(until));
+        let mut is_draining = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = wire.poll_ahead(cx) {
+                return Poll::Ready(match read {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(Cause::Closed),
+                    Err(_) => Err(Cause::ClientGone),
+                });
             }
-            if finishing == Some(Cause::Expired) && expiry.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(Cause::ExpiredCutOff));
+            if !is_draining && draining.as_mut().poll(cx).is_ready() {
+                is_draining = true;
+                if activity.requests() > 0 {
+                    return Poll::Ready(Err(Cause::Drained));
+                }
+                timer.as_mut().reset(first.min(until));
             }
-        }
-        if matches!(finishing, Some(Cause::Drained | Cause::Expired)) && closing.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Cause::CutOff));
-        }
-        if activity.takes_back_too_much() {
-            return Poll::Ready(Err(Cause::TakenBack));
-        }
-        loop {
-            if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(Ok(outcome));
+            if is_draining && closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Cause::CutOff));
             }
-            if finishing.is_none() && is_draining && activity.requests() > 0 {
+            ready!(timer.as_mut().poll(cx));
+            Poll::Ready(Err(match life {
+                _ if is_draining => Cause::Drained,
+                Some(life) if life.end <= Instant::now() => Cause::Expired,
+                _ => Cause::Idle,
+            }))
+        })
+        .await
+    }
+
+    /// Drives hyper's connection. None, if it may rest: when `rests` gives a moment that was [`REST`] ago.
+    async fn drive<C>(
+        &self,
+        connection: &mut C,
+        finish: impl Fn(&mut C),
+        rests: impl Fn(&Activity) -> Option<Instant>,
+    ) -> Option<Cause>
+    where
+        C: Future<Output = hyper::Result<()>> + Unpin,
+    {
+        let Self { activity, limits, life, first, shutdown } = *self;
+        let (mut drains, mut closes) = (shutdown.clone(), shutdown.clone());
+        let mut draining = pin!(drains.draining());
+        let mut is_draining = false;
+        let mut first = pin!(sleep_until(first));
+        let mut closing = pin!(closes.closing());
+        let mut timer = pin!(sleep_until(activity.deadline(limits)));
+        let mut expiry = life.map(|life| Box::pin(sleep_until(life.end)));
+        // Why the connection is being finished, if it is.
+        let mut finishing = None;
+        let outcome = poll_fn(|cx| {
+            is_draining = is_draining || draining.as_mut().poll(cx).is_ready();
+            if finishing.is_none() && is_draining && (activity.requests() > 0 || first.as_mut().poll(cx).is_ready()) {
                 finishing = Some(Cause::Drained);
                 finish(connection);
-                continue;
             }
-            if finishing == Some(Cause::Idle) {
-                // The deadline is that of closing.
-                return timer.as_mut().poll(cx).map(|()| Err(Cause::Idle));
-            }
-            if let Some(deadline) = activity.earlier_deadline(limits).filter(|earlier| *earlier < timer.deadline()) {
-                timer.as_mut().reset(deadline);
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            match activity.overdue(limits) {
-                None => timer.as_mut().reset(activity.deadline(limits)),
-                Some(Overdue::Head) => return Poll::Ready(Err(Cause::HeadTimeout)),
-                Some(Overdue::Stalled) => return Poll::Ready(Err(Cause::Stalled)),
-                Some(Overdue::Idle) => {
-                    finishing = Some(Cause::Idle);
-                    timer.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
+            if let (Some(expiry), Some(life)) = (&mut expiry, life) {
+                if finishing.is_none() && expiry.as_mut().poll(cx).is_ready() {
+                    finishing = Some(Cause::Expired);
+                    expiry.as_mut().reset(Instant::now() + life.grace);
                     finish(connection);
                 }
+                if finishing == Some(Cause::Expired) && expiry.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Some(Cause::ExpiredCutOff)));
+                }
             }
-        }
-    })
-    .await;
-    match outcome {
-        Err(cause) => cause,
-        Ok(Ok(())) => finishing.unwrap_or(Cause::Closed),
-        Ok(Err(error)) => {
-            tracing::debug!("an HTTP connection failed: {error}");
-            if error.is_user() {
-                Cause::UpstreamBrokeOff
-            } else if let Some(cause) = finishing.filter(|_| activity.is_idle()) {
-                // It went as it was told to, and did not wait for the end of the farewell.
-                cause
-            } else if activity.has_failed() || error.is_incomplete_message() {
-                Cause::ClientGone
-            } else {
-                Cause::ClientError
+            if matches!(finishing, Some(Cause::Drained | Cause::Expired)) && closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Some(Cause::CutOff)));
+            }
+            if activity.takes_back_too_much() {
+                return Poll::Ready(Err(Some(Cause::TakenBack)));
+            }
+            loop {
+                if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
+                    return Poll::Ready(Ok(outcome));
+                }
+                if finishing.is_none() && is_draining && activity.requests() > 0 {
+                    finishing = Some(Cause::Drained);
+                    finish(connection);
+                    continue;
+                }
+                if finishing == Some(Cause::Idle) {
+                    // The deadline is that of closing.
+                    return timer.as_mut().poll(cx).map(|()| Err(Some(Cause::Idle)));
+                }
+                let rest = rests(activity).filter(|_| finishing.is_none()).map(|since| since + REST);
+                let earlier = activity.earlier_deadline(limits).or(rest);
+                if let Some(deadline) = earlier.filter(|earlier| *earlier < timer.deadline()) {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                match activity.overdue(limits) {
+                    None if rest.is_some_and(|rest| rest <= Instant::now()) => return Poll::Ready(Err(None)),
+                    None => timer.as_mut().reset(activity.deadline(limits)),
+                    Some(Overdue::Head) => return Poll::Ready(Err(Some(Cause::HeadTimeout))),
+                    Some(Overdue::Stalled) => return Poll::Ready(Err(Some(Cause::Stalled))),
+                    Some(Overdue::Idle) => {
+                        finishing = Some(Cause::Idle);
+                        timer.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
+                        finish(connection);
+                    }
+                }
+            }
+        })
+        .await;
+        match outcome {
+            Err(cause) => cause,
+            Ok(Ok(())) => Some(finishing.unwrap_or(Cause::Closed)),
+            Ok(Err(error)) => {
+                tracing::debug!("an HTTP connection failed: {error}");
+                Some(if error.is_user() {
+                    Cause::UpstreamBrokeOff
+                } else if let Some(cause) = finishing.filter(|_| activity.is_idle()) {
+                    // It went as it was told to, and did not wait for the end of the farewell.
+                    cause
+                } else if activity.has_failed() || error.is_incomplete_message() {
+                    Cause::ClientGone
+                } else {
+                    Cause::ClientError
+                })
             }
         }
     }

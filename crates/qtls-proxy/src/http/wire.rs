@@ -1,14 +1,19 @@
 //! The client's stream, with a look at what passes.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::framing::{Cut, Framing};
+use crate::stream::Waiting;
+
+/// What is read to see whether a request begins: most heads.
+const BEGINNING: usize = 1024;
 
 /// A stream that reports to [`Activity`].
 #[derive(Debug)]
@@ -19,11 +24,36 @@ pub(super) struct Wire<S> {
     framing: Option<Framing>,
     /// What hyper reads instead of what comes, once it is to see no more of that.
     substitute: Option<&'static [u8]>,
+    /// What has been read and looked at, and hyper has not.
+    ahead: Waiting,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, activity: Rc<Activity>, framing: Option<Framing>) -> Self {
-        Self { stream, activity, framing, substitute: None }
+        Self { stream, activity, framing, substitute: None, ahead: Waiting::default() }
+    }
+
+    /// Reads ahead: whether something has come, or the end.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if self.ahead.is_empty() {
+            let mut bytes = [MaybeUninit::uninit(); BEGINNING];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer))?;
+            self.ahead.push(buffer.filled());
+        }
+        Poll::Ready(Ok(!self.ahead.is_empty()))
+    }
+
+    /// Takes back what hyper has read and not used of a connection that rests.
+    pub(super) fn rest(&mut self, unused: &[u8]) {
+        debug_assert!(self.ahead.is_empty(), "hyper reads what is ahead first");
+        self.ahead.push(unused);
+        if let Some(framing) = &mut self.framing {
+            framing.shrink();
+        }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -40,6 +70,7 @@ impl<S> Wire<S> {
         let Some(framing) = &mut self.framing else { return };
         let cut = framing.feed(bytes);
         self.activity.in_head(framing.in_head());
+        self.activity.whole(framing.is_whole());
         if let Some((request, flaw)) = framing.first_flaw() {
             self.activity.flawed(request, flaw);
         }
@@ -73,6 +104,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead.as_slice()[..count]);
+            this.ahead.advance(count);
+            return Poll::Ready(Ok(()));
+        }
         if this.substitute.is_some() {
             this.substitute(buffer);
             return if buffer.filled().len() > before { Poll::Ready(Ok(())) } else { Poll::Pending };

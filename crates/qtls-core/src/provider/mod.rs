@@ -1,13 +1,19 @@
 //! The rustls `CryptoProvider`: aws-lc for every algorithm of the policy, in the policy's order.
 
-use std::sync::Arc;
+mod hkdf;
+
+use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::tls13::Hkdf;
 use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
-use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion, SupportedCipherSuite};
+use rustls::{
+    CipherSuiteCommon, Error, NamedGroup, PeerMisbehaved, ProtocolVersion, SupportedCipherSuite, Tls13CipherSuite,
+};
 
 use crate::policy::{CipherSuite, Group};
+use hkdf::PreparedHkdf;
 
 /// A provider that offers and accepts exactly `groups` and `suites`, most preferred first.
 pub fn provider(groups: &[Group], suites: &[CipherSuite]) -> Arc<CryptoProvider> {
@@ -32,11 +38,26 @@ fn kx_group(group: Group) -> &'static dyn SupportedKxGroup {
 }
 
 fn cipher_suite(suite: CipherSuite) -> SupportedCipherSuite {
-    match suite {
-        CipherSuite::Aes256Gcm => cipher_suite::TLS13_AES_256_GCM_SHA384,
-        CipherSuite::Aes128Gcm => cipher_suite::TLS13_AES_128_GCM_SHA256,
-        CipherSuite::ChaCha20Poly1305 => cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    }
+    static SHA256: PreparedHkdf = PreparedHkdf::sha256();
+    static SHA384: PreparedHkdf = PreparedHkdf::sha384();
+    static AES_256_GCM: LazyLock<Tls13CipherSuite> =
+        LazyLock::new(|| with_hkdf(cipher_suite::TLS13_AES_256_GCM_SHA384, &SHA384));
+    static AES_128_GCM: LazyLock<Tls13CipherSuite> =
+        LazyLock::new(|| with_hkdf(cipher_suite::TLS13_AES_128_GCM_SHA256, &SHA256));
+    static CHACHA20_POLY1305: LazyLock<Tls13CipherSuite> =
+        LazyLock::new(|| with_hkdf(cipher_suite::TLS13_CHACHA20_POLY1305_SHA256, &SHA256));
+    SupportedCipherSuite::Tls13(match suite {
+        CipherSuite::Aes256Gcm => &AES_256_GCM,
+        CipherSuite::Aes128Gcm => &AES_128_GCM,
+        CipherSuite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+    })
+}
+
+/// The suite as rustls has it, with another HKDF.
+fn with_hkdf(suite: SupportedCipherSuite, hkdf_provider: &'static dyn Hkdf) -> Tls13CipherSuite {
+    let SupportedCipherSuite::Tls13(stock) = suite;
+    let common = CipherSuiteCommon { ..stock.common };
+    Tls13CipherSuite { common, hkdf_provider, aead_alg: stock.aead_alg, quic: stock.quic }
 }
 
 /// SecP384r1MLKEM1024 (RFC 10024), which rustls lacks. Both components are aws-lc's through rustls; what is ours is
