@@ -181,10 +181,13 @@ fn a_kill_at_any_moment_loses_no_serial_and_no_revocation() {
     let at = place.path();
     works(at, &["ca", "init", "--dir", "ca", "--alg", "ecdsa-p256"]);
     fs::create_dir(at.join("out")).unwrap();
-    // How long a whole command takes here, so that the kills are spread over all of it.
-    let begun = Instant::now();
-    works(at, &["ca", "issue", "client", "--dir", "ca", "--cn", "first", "--out", "out", "--as", "first"]);
-    let whole = begun.elapsed();
+    // How long a whole command takes here, so that the kills are spread over all of it: when nothing holds it up.
+    let timed = |name: &str| {
+        let begun = Instant::now();
+        works(at, &["ca", "issue", "client", "--dir", "ca", "--cn", name, "--out", "out", "--as", name]);
+        begun.elapsed()
+    };
+    let whole = ["first", "second", "third"].map(timed).into_iter().min().expect("there are three");
     let mut acknowledged = Vec::new();
     let mut killed = 0;
     for round in 0..24_u32 {

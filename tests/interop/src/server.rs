@@ -340,12 +340,13 @@ pub fn merge(config: &mut Value, changes: Value) {
 /// A port of 127.0.0.1 where nothing listened a moment ago, and another one at each call.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    // One that the kernel gives to nobody by itself is still free when it is used.
-    let process = std::process::id() as usize;
-    let mut range = (20_000..first_of_the_kernel()).collect::<Vec<u16>>();
-    let start = process * 97 % range.len().max(1);
-    range.rotate_left(start);
-    for port in range {
+    const FIRST: u16 = 20_000;
+    // Those that the kernel gives to nobody by itself: they are still free when they are used. Each process begins at
+    // another one.
+    let count = u32::from(first_of_the_kernel().saturating_sub(FIRST));
+    let begin = std::process::id().wrapping_mul(97);
+    for number in 0..count {
+        let port = FIRST + (begin.wrapping_add(number) % count) as u16;
         let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             given.insert(port);

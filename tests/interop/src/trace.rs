@@ -57,8 +57,8 @@ pub fn handshakes(trace: &str) -> Vec<Negotiated> {
     found
 }
 
-/// Group, suite, whether a session is resumed, and whether there is a key share rather than the request of one. `None` where
-/// the trace ends within the message.
+/// Group, suite, whether a session is resumed, and whether there is a key share rather than the request of one. `None`
+/// where the trace ends within the message.
 fn server_hello<'a>(
     lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
 ) -> Option<(String, String, bool, bool)> {

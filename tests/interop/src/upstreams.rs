@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::openssl::text;
 use crate::peers;
-use crate::process::{Running, run};
+use crate::process::{PATIENCE, Running, run_within};
 use crate::server::free_port;
 
 /// Debian's nginx on plain HTTP.
@@ -182,7 +182,8 @@ pub fn marked_file(path: &Path, size: u64) -> String {
         let offset = (mebibyte << 20) + mebibyte * 7919 % ((1 << 20) - 64);
         file.write_all_at(format!("mark {mebibyte} at {offset}").as_bytes(), offset).expect("there is room for marks");
     }
-    let sum = run(Command::new("sha256sum").arg(path), b"").expect_success().stdout;
+    // A gigabyte takes its time.
+    let sum = run_within(Command::new("sha256sum").arg(path), b"", 4 * PATIENCE).expect_success().stdout;
     sum.split(' ').next().unwrap_or_default().to_owned()
 }
 

@@ -227,8 +227,7 @@ fn a_leaf_outside_its_time_fails_the_check_and_warns_at_start() {
         expect_refusal(run(&mut command, b""), &["own-cert.pem", "certificates.server_cert", word], port);
 
         let server = Server::with_config(json!({ "certificates": certificates }));
-        let warned = server.log().lines().any(|line| line.contains("WARN") && line.contains(word));
-        assert!(warned, "no warning in\n{}", server.log());
+        server.wait_for_warning(word);
         assert!(server.metrics().has("qtls_certificate_expiry_seconds"), "{}", server.metrics().text());
     }
 }

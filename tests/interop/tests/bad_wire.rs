@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use qtls_interop::openssl::Client;
+use qtls_interop::process::PATIENCE;
 use qtls_interop::wire::{self, Rearrange, alert, connect, read_to_end, relay};
 use qtls_interop::{Negotiated, Server};
 use serde_json::json;
@@ -151,12 +152,13 @@ fn a_client_hello_without_end_is_cut_off() {
 
 #[test]
 fn half_open_connections_are_closed_in_time() {
-    let server = Server::start(json!({ "limits": { "handshake_timeout": 1 } }));
+    // Less than by default, and long enough for the second one to be gone before, also on a busy machine.
+    let server = Server::start(json!({ "limits": { "handshake_timeout": 4 } }));
     let mut begun = connect(server.port);
     begun.write_all(&[22, 3, 1, 2, 0, 1, 0]).unwrap();
     let begin = Instant::now();
     read_to_end(&mut begun);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
     failure(&server, "timeout");
 
     // The other side is gone in the middle: no time-out, and no failure of another kind.
@@ -175,9 +177,11 @@ fn a_tcp_probe_is_counted_apart_and_makes_no_noise() {
     for _ in 0..20 {
         drop(connect(server.port));
     }
-    let metrics = server.metrics_when("20 probes", |metrics| metrics.sum("qtls_silent_connections_total", &[]) == 20.0);
+    // One is counted a moment before it is no longer open.
+    let metrics = server.metrics_when("20 probes, and their end", |metrics| {
+        metrics.sum("qtls_silent_connections_total", &[]) == 20.0 && metrics.sum("qtls_connections_active", &[]) == 0.0
+    });
     assert_eq!(metrics.sum("qtls_handshake_failures_total", &[]), 0.0, "{}", metrics.text());
-    assert_eq!(metrics.sum("qtls_connections_active", &[]), 0.0, "{}", metrics.text());
     let noise: Vec<_> = server.log()[before.len()..]
         .lines()
         .filter(|line| line.contains("WARN") || line.contains("INFO"))
@@ -190,7 +194,8 @@ fn a_tcp_probe_is_counted_apart_and_makes_no_noise() {
 fn five_thousand_silent_connections_disturb_nobody() {
     const COUNT: usize = 5000;
     wire::allow_open_files(12_000);
-    let server = Server::start(json!({ "limits": { "handshake_timeout": 5 } }));
+    // The first of them have to be there yet when the last one comes, also on a busy machine.
+    let server = Server::start(json!({ "limits": { "handshake_timeout": 15 } }));
     // What the first connections allocate for good is not what is measured.
     still_serves(&server);
     let before = server.resident_memory();
@@ -200,7 +205,8 @@ fn five_thousand_silent_connections_disturb_nobody() {
     let during = server.resident_memory();
     let begin = Instant::now();
     still_serves(&server);
-    assert!(begin.elapsed() < Duration::from_secs(3), "another client waited {:?}", begin.elapsed());
+    // Most of it is the start of that client; it doesn't wait until they are gone.
+    assert!(begin.elapsed() < Duration::from_secs(10), "another client waited {:?}", begin.elapsed());
     // Not optimised, a task takes three times what it takes in a release.
     assert!(during < before + (160 << 20), "{} KiB each", (during - before) / 1024 / COUNT as u64);
 
@@ -217,7 +223,7 @@ fn five_thousand_silent_connections_disturb_nobody() {
     );
     still_serves(&server);
     // The server gives it back within moments, not at once.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let mut after = server.resident_memory();
     while after > before + (16 << 20) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));

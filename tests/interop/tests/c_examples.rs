@@ -39,7 +39,9 @@ impl SimpleServer {
     #[track_caller]
     fn start(command: &mut Command, directory: &Path) -> Self {
         let process = Running::start(command.arg(directory).env("QTLS_SERVER_PORT", "0"));
-        let line = process.stderr.wait_for_line("listening on port ");
+        // Valgrind takes its time to begin.
+        let line = process.stderr.wait_for(PATIENCE * 4, |line| line.contains("listening on port "));
+        let line = line.unwrap_or_else(|| panic!("{}", process.said()));
         let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
         Self { process, port: port.unwrap_or_else(|| panic!("no port in {line:?}")) }
     }
@@ -284,7 +286,7 @@ fn server_and_client_under_valgrind() {
     assert!(!got.stderr.contains("=="), "{}", got.said());
     drop(TcpStream::connect(("127.0.0.1", server.port)).expect("it accepts"));
     server.process.signal(Signal::TERM);
-    let ended = server.process.finish(PATIENCE * 2).expect_success();
+    let ended = server.process.finish(PATIENCE * 4).expect_success();
     assert!(!ended.stderr.contains("=="), "{}", ended.said());
 }
 

@@ -291,9 +291,12 @@ fn with_openssl_under_valgrind() {
     let mut command = valgrind();
     command.arg(&peer.program).arg("server").args(pair(Pki::shared().server(Algorithm::MlDsa65)));
     let server = Running::start(&mut command);
-    let port = server.stdout.wait_for_line("port ").trim_start_matches("port ").parse().expect("a port");
+    // Valgrind takes its time to begin.
+    let line = server.stdout.wait_for(PATIENCE * 4, |line| line.starts_with("port "));
+    let line = line.unwrap_or_else(|| panic!("{}", server.said()));
+    let port = line.trim_start_matches("port ").parse().expect("a port");
     let exchange = Client::new(port).get("/");
     assert_eq!(exchange.body(), "hello\n");
-    let finished = server.finish(PATIENCE * 2).expect_success();
+    let finished = server.finish(PATIENCE * 4).expect_success();
     assert_eq!(Negotiated::from_json(&facts(&finished)), Negotiated::new("X25519MLKEM768", "mldsa65"));
 }

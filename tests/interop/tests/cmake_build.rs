@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use qtls_interop::cmake::{Build, files_below};
-use qtls_interop::process::run;
+use qtls_interop::process::{PATIENCE, run, run_within};
 use qtls_interop::programs;
 
 /// Builds that share cargo's directory wait for each other.
@@ -23,7 +23,8 @@ fn text(path: &Path) -> &str {
 /// The symbols with which `nm` says a library can be linked, without their versions.
 fn symbols(build: &Build, arguments: &[&str], library: &Path) -> BTreeSet<String> {
     let mut nm = build.command("nm");
-    let listed = run(nm.args(["--defined-only", "--format=posix"]).args(arguments).arg(library), b"").expect_success();
+    nm.args(["--defined-only", "--format=posix"]).args(arguments).arg(library);
+    let listed = run_within(&mut nm, b"", 4 * PATIENCE).expect_success();
     let names = listed.stdout.lines().filter(|line| !line.ends_with(':'));
     names.filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect()
 }
@@ -80,15 +81,10 @@ fn the_library_and_the_programs_are_built_tested_installed_and_removed() {
     let again = build.make(&[]).expect_success().stdout;
     assert!(!again.contains("with cargo"), "{again}");
 
-    let tested = run(
-        build.command("ctest").args([
-            "--verbose",
-            "-R",
-            "^(consumer|qtls|qtls-bench|qtls-client|qtls-server|qtls-version)$",
-        ]),
-        b"",
-    )
-    .expect_success();
+    let mut ctest = build.command("ctest");
+    ctest.args(["--verbose", "-R", "^(consumer|qtls|qtls-bench|qtls-client|qtls-server|qtls-version)$"]);
+    // It configures and compiles four programs.
+    let tested = run_within(&mut ctest, b"", 8 * PATIENCE).expect_success();
     for by in ["pkg-config", "pkg-config --static", "find_package", "find_package, static"] {
         let line = format!("-- built by {by}: 1.0.0 X25519MLKEM768 SecP384r1MLKEM1024 SecP256r1MLKEM768 MLKEM768");
         assert!(tested.stdout.contains(&line), "{line} is not in {}", tested.said());
@@ -228,7 +224,8 @@ fn seeded() -> PathBuf {
         cp -a --reflink=auto build .fingerprint "$2/debug"
         rm -rf "$2"/debug/.fingerprint/qtls* "$2"/debug/.fingerprint/xtask*
     "#;
-    run(Command::new("sh").args(["-euc", script, "sh"]).arg(from).arg(&to), b"").expect_success();
+    // They may be gigabytes.
+    run_within(Command::new("sh").args(["-euc", script, "sh"]).arg(from).arg(&to), b"", 8 * PATIENCE).expect_success();
     to
 }
 

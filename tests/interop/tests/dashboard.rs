@@ -114,11 +114,10 @@ fn chromium_shows_it_at_every_width_in_light_and_dark_and_asks_for_nothing_else(
     let json = dashboard_json(&server);
     for (view, result) in views.iter().zip(&results) {
         let about = format!("{} {}: {result}", view["width"], view["scheme"]);
-        assert_eq!(
-            result["requests"],
-            json!([format!("http://localhost:{}/dashboard", server.metrics_port)]),
-            "{about}"
-        );
+        // Once, and again where looking at it takes so long that it brings itself up to date.
+        let page = json!(format!("http://localhost:{}/dashboard", server.metrics_port));
+        let requests = result["requests"].as_array().expect("a list");
+        assert!(!requests.is_empty() && requests.iter().all(|request| *request == page), "{about}");
         assert_eq!(result["console"], json!([]), "{about}");
         assert!(result["overflow"]["pixels"].as_i64().is_some_and(|pixels| pixels <= 0), "{about}");
         assert_eq!(result["overflow"]["elements"], json!([]), "{about}");
@@ -206,13 +205,13 @@ fn its_figures_are_those_of_the_metrics() {
             group("x25519", 1, false)
         ])
     );
-    // The history has them too, in the slot that is going on or the one before.
+    // The history has them too, in the slot that is going on or the few before.
     let line = |name: &str| {
         let lines = json["history"]["hour"]["groups"].as_array().expect("lines");
         let line = lines.iter().find(|line| line["name"] == name).unwrap_or_else(|| panic!("no {name} in {lines:?}"));
         let counts = line["counts"].as_array().expect("counts");
         assert_eq!(counts.len(), 60);
-        counts[58..].iter().filter_map(Value::as_u64).sum::<u64>()
+        counts[50..].iter().filter_map(Value::as_u64).sum::<u64>()
     };
     assert_eq!((line("X25519MLKEM768"), line("x25519")), (2, 1));
     let upstreams = json["upstreams"].as_array().expect("upstreams");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -10,6 +9,7 @@ use std::sync::OnceLock;
 use qtls_interop::client::Client;
 use qtls_interop::documents::{Block, Document, Part, document, documents};
 use qtls_interop::process::{Finished, PATIENCE, run};
+use qtls_interop::server::free_port;
 use qtls_interop::{Algorithm, Pki, Server, programs};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -310,8 +310,7 @@ fn load(block: &Block) -> Finished {
     // Relative, so that messages show the name alone.
     command.current_dir(directory.path()).args(["--config", &file]);
     if is_for_client(block) && !has_tunnels(block) {
-        let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-        command.args(["127.0.0.1", &nobody.port().to_string()]).env("QTLS__CLIENT__MAX_RETRIES", "0");
+        command.args(["127.0.0.1", &free_port().to_string()]).env("QTLS__CLIENT__MAX_RETRIES", "0");
     } else {
         command.arg("--test-config");
     }

@@ -58,6 +58,8 @@ impl Guide {
         let (before, last) = commands.trim_end().rsplit_once('\n').expect("the last of several goes on");
         let running = Running::start(&mut host.shell(self.directory.path(), &format!("{before}\nexec {last}")));
         running.stderr.wait_for_line(" listening on ");
+        // It was said before, on another output.
+        running.stdout.wait_for_line("the configuration is good: ");
         let said = running.stdout.text();
         assert!(said.starts_with("the configuration is good: "), "{said}");
         running

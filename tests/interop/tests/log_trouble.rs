@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use qtls_interop::log::{self, refusals};
 use qtls_interop::metrics::Metrics;
@@ -75,15 +77,20 @@ fn a_directory_that_is_missing_at_start_keeps_nobody_from_serving() {
     }
     serves(&server);
     refusals(server.port, 1);
-    server.metrics_when("a lost refusal", |metrics| {
+    // All of its lines, of which that of the access log is not the last one.
+    server.metrics_when("a lost refusal, and its end", |metrics| {
         metrics.sum("qtls_log_lines_lost_total", &[("log", "access")]) == 2.0
+            && metrics.sum("qtls_connections_active", &[]) == 0.0
     });
     let lost_lines = FILES.map(|(key, ..)| lost(&server, label(key)));
     assert!(lost_lines[0] > 2.0 && lost_lines[1] == 2.0 && lost_lines[2] > 2.0, "{lost_lines:?}");
 
     fs::create_dir(&directory).expect("it can be made");
     serves(&server);
+    // Another worker may be quicker with the next one.
+    log::connections(&directory.join("access.log"), 1);
     refusals(server.port, 1);
+    log::connections(&directory.join("access.log"), 2);
     for ((_, name, what), lost) in FILES.into_iter().zip(lost_lines) {
         let path = directory.join(name);
         let expected = format!("the {what} {} is written again; {lost} lines are missing in it", path.display());
@@ -181,11 +188,13 @@ impl OnDisk {
         serves(&self.server);
     }
 
-    /// Waits until so many handshakes have failed.
+    /// Waits until so many handshakes have failed, and the lines about all connections are written or lost.
     #[track_caller]
     fn failures(&self, count: f64) {
-        self.server
-            .metrics_when("the last refusal", |metrics| metrics.sum("qtls_handshake_failures_total", &[]) == count);
+        self.server.metrics_when("the last refusal, and its end", |metrics| {
+            metrics.sum("qtls_handshake_failures_total", &[]) == count
+                && metrics.sum("qtls_connections_active", &[]) == 0.0
+        });
     }
 }
 
@@ -244,6 +253,11 @@ fn a_disk_that_is_read_only_at_start_is_told_and_written_when_it_can_be() {
         assert!(said.ends_with(&expected), "{said}");
     }
     disk.serves();
+    // The client is gone before the server has its line.
+    disk.server.metrics_when("a lost connection, and its end", |metrics| {
+        metrics.sum("qtls_log_lines_lost_total", &[("log", "access")]) == 1.0
+            && metrics.sum("qtls_connections_active", &[]) == 0.0
+    });
     disk.remount("rw");
     refusals(disk.server.port, 1);
     let access = log::connections(&disk.path("access.log"), 1);
@@ -290,6 +304,7 @@ fn a_disk_without_room_for_a_new_file_lets_the_old_one_grow() {
         assert_eq!(said(&disk.server, "error", &format!("can't rotate the {what} ")), expected);
     }
     disk.serves();
+    disk.failures(30.0);
     // What was rotated away takes the lines, until there is room.
     let count = |path: &Path| {
         let text = fs::read_to_string(path).expect("it is there");
@@ -335,8 +350,16 @@ fn a_console_that_takes_nothing_is_counted() {
     let _running = Running::start(command.arg("--config").arg(file));
     log::wait_for(&log, 1, |line| line["message"].as_str().is_some_and(|text| text.starts_with("listening on")));
     let lines = log::lines(&log).len() as f64;
-    let metrics = Metrics::scrape(metrics_port);
-    assert!(metrics.sum("qtls_log_lines_lost_total", &[("log", "console")]) >= lines, "{}", metrics.text());
+    // A line is written to the file before the console loses it.
+    let deadline = Instant::now() + PATIENCE;
+    let metrics = loop {
+        let metrics = Metrics::scrape(metrics_port);
+        if metrics.sum("qtls_log_lines_lost_total", &[("log", "console")]) >= lines {
+            break metrics;
+        }
+        assert!(Instant::now() < deadline, "of {lines} lines:\n{}", metrics.text());
+        thread::sleep(Duration::from_millis(20));
+    };
     assert_eq!(metrics.sum("qtls_log_lines_lost_total", &[("log", "log")]), 0.0);
 }
 

@@ -20,7 +20,7 @@ use std::fs;
 
 use qtls_interop::openssl::text;
 use qtls_interop::peers;
-use qtls_interop::process::run;
+use qtls_interop::process::{PATIENCE, run_within};
 use shown::{OK, Shown};
 
 /// One line of the table: what it is, what Q-TLS says, what OpenSSL says, and why they differ where they do.
@@ -46,7 +46,8 @@ fn each_chain_gets_its_verdict_from_both() {
         exit 0
     "#;
     let mut command = peers::debian("sh", [work.path()]);
-    run(command.args(["-c", script, "sh", text(work.path())]), b"").expect_success();
+    // A program for each of them.
+    run_within(command.args(["-c", script, "sh", text(work.path())]), b"", 4 * PATIENCE).expect_success();
     let mut table = String::new();
     let mut wrong = 0;
     for (index, ((what, _, ours, theirs, why), shown)) in cases.iter().zip(&shown).enumerate() {

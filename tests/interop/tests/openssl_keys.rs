@@ -6,7 +6,7 @@ use std::path::Path;
 use qtls_core::credentials::{Credential, Passphrase, files, signing_key_kind};
 use qtls_interop::openssl::text;
 use qtls_interop::peers;
-use qtls_interop::process::run;
+use qtls_interop::process::{PATIENCE, run_within};
 use tempfile::TempDir;
 
 /// In a directory for each kind of key: a certificate, and its key in every form that OpenSSL has for it.
@@ -39,7 +39,8 @@ fn made_by_openssl() -> TempDir {
         done
     "#;
     let mut command = peers::debian("sh", [directory.path()]);
-    run(command.args(["-c", script, "sh", text(directory.path())]), b"").expect_success();
+    // Passphrases are slow on purpose, and RSA keys may be by chance.
+    run_within(command.args(["-c", script, "sh", text(directory.path())]), b"", 4 * PATIENCE).expect_success();
     directory
 }
 

@@ -182,9 +182,10 @@ fn try_then_enforce(tried: &Tried, format: &str) {
         let expected: Vec<_> = RULES.iter().map(|rule| f64::from((tried.breaks)(peer).contains(rule))).collect();
         assert_eq!(counted, expected, "{} under {}: {}", peer.name, tried.name, server.log());
     }
+    let refused = |log: &str| log.matches("tls.report would refuse this client").count();
+    server.process.stderr.becomes(PATIENCE, |log| refused(log) >= broken(tried).len());
     let lines = server.log();
-    let refused = lines.lines().filter(|line| line.contains("tls.report would refuse this client"));
-    assert_eq!(refused.count(), broken(tried).len(), "{lines}");
+    assert_eq!(refused(&lines), broken(tried).len(), "{lines}");
     logged(&lines, tried, format);
 
     let config_file = write_config(certificates.0.path(), &config);

@@ -116,7 +116,7 @@ fn what_was_told_in_front_is_told_behind() {
             "upstream": { "proxy_protocol": version },
         });
         let told = Told::start(Algorithm::EcdsaP384, &behind.address(), changes);
-        for source in sources {
+        for (number, source) in sources.into_iter().enumerate() {
             let (family, destination) =
                 if source.contains(':') { ("TCP6", "2001:db8::1") } else { ("TCP4", "198.51.100.1") };
             let line = format!("PROXY {family} {source} {destination} 56020 443\r\n");
@@ -130,6 +130,8 @@ fn what_was_told_in_front_is_told_behind() {
                 assert_eq!(Header::parse(&header).addresses, Some(expected));
             }
             drop(client);
+            // The lines are in the order of the ends.
+            log::connections(&told.access, number + 1);
         }
         // A name for the connection goes on as well, where there is a place for it.
         let header = v2("192.0.2.7:1", "198.51.100.1:2", &tlv(5, b"the-first-one"));

@@ -216,7 +216,8 @@ fn a_client_is_known_through_two_of_them() {
 fn the_checks_of_haproxy_are_no_failures() {
     for options in ["send-proxy check-send-proxy", "send-proxy-v2 check-send-proxy"] {
         let fronted = Fronted::start(json!({}));
-        let haproxy = haproxy(&fronted.server, &format!("{options} check inter 50ms fall 1 rise 1"));
+        // A check that a busy machine makes too late is none that this server failed.
+        let haproxy = haproxy(&fronted.server, &format!("{options} check inter 200ms fall 5 rise 1"));
         let metrics = fronted
             .server
             .metrics_when("ten checks", |metrics| metrics.sum("qtls_silent_connections_total", &[]) >= 10.0);
@@ -392,14 +393,12 @@ fn a_header_that_ends_early_or_never_is_told_from_silence() {
     assert_eq!(hits("handshake_timeout"), 1.0);
     // Trickling doesn't move the deadline.
     let mut socket = wire::connect(fronted.server.port);
-    let begin = Instant::now();
-    for octet in LINE.iter().cycle().take(30) {
+    let mut trickle = b"PROXY UNKNOWN ".iter().chain(&[b'x'; 80]);
+    let ended = trickle.any(|octet| {
         thread::sleep(Duration::from_millis(100));
-        if socket.write_all(std::slice::from_ref(octet)).is_err() {
-            break;
-        }
-    }
-    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        socket.write_all(std::slice::from_ref(octet)).is_err()
+    });
+    assert!(ended, "all of it was taken");
     fronted.server.metrics_when("the second", |metrics| {
         metrics.sum("qtls_proxy_protocol_errors_total", &[("reason", "timeout")]) == 2.0
     });
@@ -408,7 +407,7 @@ fn a_header_that_ends_early_or_never_is_told_from_silence() {
 #[test]
 fn limits_are_for_clients_and_not_for_the_load_balancer() {
     for when_full in ["queue", "refuse"] {
-        let limits = json!({ "per_address": 1, "when_full": when_full, "handshake_timeout": 5 });
+        let limits = json!({ "per_address": 1, "when_full": when_full, "handshake_timeout": 25 });
         let fronted = Fronted::start(json!({ "limits": limits }));
         let port = fronted.server.port;
         let from = |ip: &str| connect(port, &v2(&format!("{ip}:1"), DESTINATION, b""));
@@ -436,9 +435,11 @@ fn limits_are_for_clients_and_not_for_the_load_balancer() {
         assert!(line.contains("192.0.2.1"), "{line}");
         // Whoever comes without a load balancer counts by its own address.
         let direct = served(connect_from(ELSEWHERE, port));
-        let more = connect_from(ELSEWHERE, port);
         if when_full == "refuse" {
-            reset(more);
+            // It may be reset as early as while it connects.
+            assert_eq!(wire::fate_from(ELSEWHERE, port, b""), Err(ErrorKind::ConnectionReset));
+        } else {
+            drop(connect_from(ELSEWHERE, port));
         }
         drop((direct, others));
     }
@@ -454,9 +455,10 @@ fn turns_are_taken_after_the_header() {
     client.socket.write_all(&[LINE, &hello[..]].concat()).unwrap();
     drop(client.complete().unwrap());
     connect(fronted.server.port, LINE).shutdown(Shutdown::Write).unwrap();
-    let metrics =
-        fronted.server.metrics_when("a silent one", |metrics| metrics.sum("qtls_silent_connections_total", &[]) == 1.0);
-    assert_eq!(metrics.sum("qtls_handshakes_total", &[]), 2.0, "{}", metrics.text());
+    // Which worker is the first to count is open.
+    fronted.server.metrics_when("two handshakes and a silent one", |metrics| {
+        metrics.sum("qtls_silent_connections_total", &[]) == 1.0 && metrics.sum("qtls_handshakes_total", &[]) == 2.0
+    });
 }
 
 #[test]

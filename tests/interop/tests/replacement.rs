@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use qtls_interop::client;
 use qtls_interop::handover::Guest;
 use qtls_interop::load::Load;
+use qtls_interop::metrics::Metrics;
 use qtls_interop::openssl::Client;
 use qtls_interop::process::{PATIENCE, run};
 use qtls_interop::upstreams::echo;
@@ -77,6 +78,9 @@ fn metrics_and_health_are_the_new_process_from_the_moment_that_it_serves() {
     let mut input = client.stdin();
     writeln!(input, "before").expect("the connection is open");
     client.stdout.wait_for_line("before");
+    // The one before may be ending yet.
+    let one = |metrics: &Metrics| metrics.sum("qtls_connections_active", &[]) == 1.0;
+    replaceable.server.metrics_when("one connection", one);
 
     let old = replaceable.server.replace();
     wire::read_to_end(&mut scraper);
@@ -149,8 +153,8 @@ fn a_new_process_may_die_at_any_moment() {
         new.stderr.wait_for_line("taking over from the process that serves so far");
         std::thread::sleep(Duration::from_micros(delay * 500));
         new.signal(Signal::STOP);
-        // What it has said by now has been heard.
-        if let Some(ready) = replaceable.server.process.stderr.wait_for(Duration::from_millis(300), |line| {
+        // What it has said by now has been heard, also by a process that had to wait for a processor.
+        if let Some(ready) = replaceable.server.process.stderr.wait_for(Duration::from_millis(1000), |line| {
             line.contains("the new process is ready") && line.contains(&format!("process={}", new.id()))
         }) {
             println!("too late to kill: {ready}");

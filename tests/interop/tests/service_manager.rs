@@ -124,7 +124,7 @@ fn say(mut client: Running, line: &str) -> Running {
 fn start_waits_until_it_serves_and_stop_until_it_has_drained() {
     let service = Service::new(json!({ "server": { "drain_timeout": 60 } }));
     // Shorter than the drain: the server asks for the time that it needs.
-    let systemd = service.boot(&[("qtls.service", service.unit("Type=notify-reload\nTimeoutStopSec=1"))]);
+    let systemd = service.boot(&[("qtls.service", service.unit("Type=notify-reload\nTimeoutStopSec=4"))]);
     systemd.systemctl(&["start", "qtls"]).expect_success();
     service.serves();
     assert_eq!(systemd.show("qtls", "SubState"), "running");
@@ -137,8 +137,8 @@ fn start_waits_until_it_serves_and_stop_until_it_has_drained() {
     systemd.show_when("qtls", "ActiveState", |state| state == "deactivating");
     status("Draining; 1 connection open; generation 1");
     let client = say(client, "still");
-    // Twice the time that systemd would have given it.
-    std::thread::sleep(Duration::from_secs(2));
+    // More than the time that systemd would have given it.
+    std::thread::sleep(Duration::from_secs(5));
     let client = say(client, "and still");
     drop(client);
     stop.finish(PATIENCE).expect_success();
@@ -178,11 +178,11 @@ fn reload_waits_until_the_new_state_serves_or_was_refused() {
 #[test]
 fn the_watchdog_ends_a_server_of_which_a_worker_hangs() {
     let service = Service::new(json!({}));
-    let unit = service.unit("Type=notify\nWatchdogSec=2\nRestart=on-failure\nRestartSec=100ms");
+    let unit = service.unit("Type=notify\nWatchdogSec=8\nRestart=on-failure\nRestartSec=100ms");
     let systemd = service.boot(&[("qtls.service", unit)]);
     systemd.systemctl(&["start", "qtls"]).expect_success();
-    // More than it may be silent: the watchdog is served.
-    std::thread::sleep(Duration::from_secs(5));
+    // More than it may be silent: the watchdog is served. It has patience, since a busy machine is no reason to bark.
+    std::thread::sleep(Duration::from_secs(12));
     assert_eq!(systemd.show("qtls", "NRestarts"), "0", "{}", systemd.said());
 
     let [process] = systemd.processes("qtls.service")[..] else { panic!("one process: {}", systemd.said()) };
@@ -262,8 +262,11 @@ fn a_manager_hears_of_each_step_in_its_order() {
     );
 
     // A worker that hangs ends the signs of life, and nothing else does.
+    let barks = |log: &str| log.matches("the service manager's watchdog is left to bark").count();
+    // A busy machine may have looked like that before.
+    let before = barks(&server.stderr.text());
     let held = hold(server.id(), "qtls-worker-0");
-    server.stderr.wait_for_line("the service manager's watchdog is left to bark");
+    assert!(server.stderr.becomes(PATIENCE, |log| barks(log) > before), "{}", server.said());
     manager.socket.set_nonblocking(true).expect("a socket");
     let mut buffer = [0; 4096];
     while manager.socket.recv(&mut buffer).is_ok() {}
@@ -385,7 +388,7 @@ fn a_new_process_of_the_service_becomes_its_main_process() {
     let handover = tempfile::tempdir().expect("the temporary directory is writable");
     let service = Service::new(json!({ "server": { "handover": handover.path().join("socket") } }));
     let replace = format!("ExecReload=/bin/sh -c '{} &'", service.command());
-    let unit = service.unit(&format!("Type=notify\nWatchdogSec=4\nRestart=on-failure\n{replace}"));
+    let unit = service.unit(&format!("Type=notify\nWatchdogSec=8\nRestart=on-failure\n{replace}"));
     let certificates = Pki::shared().directory();
     let shares = [service.directory.path(), certificates, handover.path()];
     let systemd = Systemd::boot(&[("qtls.service", unit)], &shares);
@@ -402,7 +405,7 @@ fn a_new_process_of_the_service_becomes_its_main_process() {
     }
     load.stop().expect_no_failure(20, 1);
     // The watchdog goes over too: by now it would have barked.
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(10));
     assert_eq!(systemd.show("qtls", "NRestarts"), "0", "{}", service.log());
     assert_eq!(systemd.show("qtls", "ActiveState"), "active");
     assert_eq!(systemd.processes("qtls.service").len(), 2, "the first one still has its connection");

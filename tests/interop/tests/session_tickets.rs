@@ -8,7 +8,7 @@ use std::time::Duration;
 use qtls_interop::authority::Authority;
 use qtls_interop::openssl::{Client, Exchange, text};
 use qtls_interop::process::run;
-use qtls_interop::{Algorithm, Negotiated, Pki, Server, peers, programs};
+use qtls_interop::{Algorithm, Negotiated, Pki, Server, log, peers, programs};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -218,15 +218,12 @@ fn a_key_is_known_everywhere_before_it_encrypts_and_until_it_is_left_out() {
 
     let told = keys.qtls(&["rotate", "ticket.keys", "--keep", "1"]);
     a.applies(|| spread("a"));
-    let audit = fs::read_to_string(keys.at("audit.log")).expect("it is written");
-    let loaded: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let loaded: Vec<_> = loaded.iter().filter(|event| event["event"] == "ticket_keys_loaded").collect();
+    let loaded = log::wait_for(&keys.at("audit.log"), 2, |event| event["event"] == "ticket_keys_loaded");
     let names = |event: &Value| event["keys"].as_str().expect("it has keys").replace(", ", " ");
     let order: Vec<_> =
         told.split_whitespace().filter(|word| word.len() == 8 && word.bytes().all(|c| c.is_ascii_hexdigit())).collect();
-    assert_eq!(loaded.len(), 2, "{audit}");
     assert_eq!((&loaded[0]["cause"], &loaded[1]["cause"]), (&json!("start"), &json!("file change")));
-    assert_eq!(names(loaded[1]), order.join(" "), "{told}");
+    assert_eq!(names(&loaded[1]), order.join(" "), "{told}");
     // One has the new file, the other the old one: the prepared key, and the key of before, are known to both.
     let (of_a, of_b) = (session(&a), session(&b));
     for server in [&a, &b] {
@@ -248,7 +245,8 @@ fn a_key_is_known_everywhere_before_it_encrypts_and_until_it_is_left_out() {
 
     // What is no key file is refused whole, and the keys of before stay.
     let broken = fs::read_to_string(keys.at("ticket.keys")).expect("it is text").replace("next ", "next 0");
-    let line = a.refuses(|| fs::write(keys.at("a"), broken).expect("it is writable"));
+    fs::write(keys.at("new"), broken).expect("it is writable");
+    let line = a.refuses(|| fs::rename(keys.at("new"), keys.at("a")).expect("it can be renamed"));
     assert!(
         line.contains(&format!("tls.ticket_keys.file: {}:4: has 65 hexadecimal digits", text(&keys.at("a")))),
         "{line}"

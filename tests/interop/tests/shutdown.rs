@@ -28,12 +28,11 @@ fn with_connection(drain_timeout: u32) -> (Server, Running, std::process::ChildS
 #[test]
 fn an_idle_server_stops_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let server = Server::start(json!({}));
+        // Far longer than the test waits.
+        let server = Server::start(json!({ "server": { "drain_timeout": 600 } }));
         let port = server.port;
-        let begin = Instant::now();
         server.process.signal(signal);
         let finished = server.process.finish(PATIENCE).expect_success();
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         assert!(!finished.stderr.contains("ERROR"), "{}", finished.said());
         TcpStream::connect(("127.0.0.1", port)).expect_err("nothing listens");
     }
@@ -47,12 +46,12 @@ fn open_connections_end_with_close_notify_when_the_time_is_up() {
     assert!(client.stdout.becomes(PATIENCE, |text| text.contains("warning close_notify")), "{}", client.said());
     let finished = server.process.finish(PATIENCE).expect_success();
     let took = begin.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(10), "{took:?}\n{}", finished.said());
+    assert!(took >= Duration::from_millis(900), "{took:?}\n{}", finished.said());
 }
 
 #[test]
 fn an_open_connection_may_finish_while_new_ones_are_refused() {
-    let (server, client, mut input) = with_connection(20);
+    let (server, client, mut input) = with_connection(600);
     server.process.signal(Signal::TERM);
     // The listener is closed when the log says so; a connection of before still works.
     let begin = Instant::now();
@@ -63,7 +62,7 @@ fn an_open_connection_may_finish_while_new_ones_are_refused() {
     writeln!(input, "still here").expect("the connection is open");
     client.stdout.wait_for_line("still here");
     drop((input, client));
-    server.process.finish(Duration::from_secs(15)).expect_success();
+    server.process.finish(PATIENCE).expect_success();
 }
 
 #[test]
@@ -72,7 +71,7 @@ fn a_second_signal_ends_the_wait() {
     server.process.signal(Signal::TERM);
     server.wait_for_log("no new connections");
     server.process.signal(Signal::TERM);
-    let finished = server.process.finish(Duration::from_secs(10)).expect_success();
+    let finished = server.process.finish(PATIENCE).expect_success();
     assert!(finished.stderr.contains("second signal"), "{}", finished.said());
 }
 
@@ -95,7 +94,7 @@ fn halting(proceed: mpsc::Receiver<()>) -> u16 {
 fn an_http2_client_gets_goaway_and_the_rest_of_its_response() {
     let (proceed, told) = mpsc::channel();
     let upstream = json!({ "protocol": "http", "servers": [format!("127.0.0.1:{}", halting(told))] });
-    let server = Server::start(json!({ "server": { "drain_timeout": 20 }, "upstream": upstream }));
+    let server = Server::start(json!({ "server": { "drain_timeout": 600 }, "upstream": upstream }));
     let options = json!({ "port": server.port, "ca": Pki::shared().ca(), "get": "/" });
     let client = Running::start(&mut peers::node("node/h2.mjs", &options));
     client.stdout.wait_for_line(r#"{"event":"response","status":200}"#);
@@ -129,7 +128,7 @@ fn a_drain_delay_goes_on_accepting_and_then_stops() {
 #[test]
 fn connections_that_wait_in_the_kernel_when_the_signal_comes_are_served() {
     let upstream = json!({ "protocol": "tcp", "servers": [format!("127.0.0.1:{}", echo())] });
-    let server = Server::start(json!({ "upstream": upstream }));
+    let server = Server::start(json!({ "server": { "drain_timeout": 600 }, "upstream": upstream }));
     server.process.signal(Signal::STOP);
     let mut clients: Vec<_> = (0..12).map(|_| Client::new(server.port).start()).collect();
     // Their connections are complete: what the peer could accept, it has to serve.
@@ -151,7 +150,8 @@ fn connections_that_wait_in_the_kernel_when_the_signal_comes_are_served() {
 #[test]
 fn hundreds_of_connections_that_wait_in_the_kernel_when_the_signal_comes_are_served() {
     const COUNT: usize = 400;
-    let server = Server::start(json!({ "limits": { "handshake_timeout": 60 } }));
+    // Hundreds of handshakes, one after the other, take their time.
+    let server = Server::start(json!({ "server": { "drain_timeout": 600 }, "limits": { "handshake_timeout": 300 } }));
     server.process.signal(Signal::STOP);
     let waiting: Vec<_> = (0..COUNT).map(|_| connect(server.port)).collect();
     await_connections(server.port, COUNT);

@@ -71,7 +71,7 @@ fn plain_connections_leave_over_post_quantum_links_half_closed_ones_too() {
         assert_eq!(line["server"], json!(format!("127.0.0.1:{}", server.port)));
     }
     // Also the one by which it found out at start whether the server answers.
-    let metrics = server.metrics();
+    let metrics = server.metrics_when("three handshakes", |metrics| metrics.sum("qtls_handshakes_total", &[]) >= 3.0);
     let count = |labels: &[(&str, &str)]| metrics.sum("qtls_handshakes_total", labels);
     assert_eq!((count(&[("group", HYBRID)]), count(&[])), (3.0, 3.0), "{}", metrics.text());
     assert!(count(&[("resumed", "true")]) >= 1.0, "sessions are resumed between connections: {}", metrics.text());
@@ -348,7 +348,8 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn limits_hold_for_tunnels() {
     let (server, port) = (echo_server(), free_port());
-    let few = json!({ "client": { "max_connections": 2 }, "limits": { "when_full": "refuse", "idle_timeout": 1 } });
+    // Long enough for a busy machine to find both places taken.
+    let few = json!({ "client": { "max_connections": 2 }, "limits": { "when_full": "refuse", "idle_timeout": 8 } });
     let tunnel = Tunnel::start(to(&server, port), few);
     let mut open: Vec<_> = (0..2).map(|_| wire::connect(port)).collect();
     for stream in &mut open {
@@ -371,7 +372,7 @@ fn limits_hold_for_tunnels() {
     let port = free_port();
     let tunnel = Tunnel::start(
         to(&server, port),
-        json!({ "limits": { "per_address": 1, "when_full": "refuse", "connection_timeout": 1 } }),
+        json!({ "limits": { "per_address": 1, "when_full": "refuse", "connection_timeout": 8 } }),
     );
     let mut stream = wire::connect(port);
     stream.write_all(b"x").expect("the connection is open");
@@ -431,8 +432,8 @@ fn limits_of_networks_memory_and_handshakes_hold_for_tunnels() {
     let reset = outcomes.iter().filter(|one| **one == Err(ErrorKind::ConnectionReset)).count();
     assert!(reset > 0 && outcomes.contains(&Ok(1)), "{outcomes:?}");
     assert_eq!(refused(&tunnel, "handshakes_per_second"), reset as f64);
-    // Where they wait, each has its turn.
-    tunnel.rewrite_config(json!({ "limits": { "handshakes_per_second": 20, "when_full": "queue" } }));
+    // Where they wait, each has its turn. A second's worth begins at once, and a pause makes up for no more than that.
+    tunnel.rewrite_config(json!({ "limits": { "handshakes_per_second": 5, "when_full": "queue" } }));
     tunnel.reloads("applied", || tunnel.hang_up());
     let mut streams: Vec<_> = (0..25).map(|_| wire::connect(port)).collect();
     for stream in &mut streams {
@@ -572,7 +573,8 @@ fn a_program_that_leaves_while_it_waits_is_let_go() {
     drop(wire::connect(port));
     let line = &failed(&tunnel, 1)[0];
     assert_eq!(line["reason"], "abandoned", "{line}");
-    assert!(line["duration_ms"].as_f64().is_some_and(|waited| waited < 10_000.0), "{line}");
+    // By itself, it would be given up after client.connect_timeout: 30 s.
+    assert!(line["duration_ms"].as_f64().is_some_and(|waited| waited < 25_000.0), "{line}");
 }
 
 #[test]

@@ -60,15 +60,20 @@ fn a_slow_server_gets_what_it_can_take() {
     let (a, b) = (Backend::start("a"), Backend::start("b"));
     let server = start(json!({ "servers": [a.text(), b.text()], "balance": "least-connections" }));
     a.hold();
-    // Of two that are idle, the one whose turn it is: one of two requests goes to the one that keeps it.
-    let held = [0, 1].map(|_| Running::start(&mut command(&server, &[])));
+    // What has its answer is under way for some moments more.
+    let open = |count: f64| {
+        server.metrics_when(&format!("{count} open"), |metrics| metrics.sum("qtls_connections_active", &[]) == count);
+    };
+    // Of two that are idle, the one whose turn it is: the first of two requests goes to the one that keeps it.
+    let held = Running::start(&mut command(&server, &[]));
     a.wait_for_held(1);
+    assert_eq!(ask(&server, &[]), "b");
+    open(1.0);
     load(&server, 100, 1, 1);
     assert_eq!((a.requests(), b.requests()), (1, 101), "{}", server.log());
     a.release();
-    for one in held {
-        one.finish(Duration::from_secs(30)).expect_success();
-    }
+    assert_eq!(held.finish(Duration::from_secs(30)).expect_success().stdout.trim(), "a");
+    open(0.0);
     load(&server, 100, 1, 1);
     assert_eq!((a.requests(), b.requests()), (51, 151), "both are idle again, and take turns");
 }
@@ -125,6 +130,9 @@ fn a_backup_has_work_only_while_no_other_server_is_up() {
     assert_eq!(backup.requests(), 50);
     let primary = Backend::on(address, "primary");
     server.wait_for_log(&format!("upstream {address} is up: 1 checks in a row passed"));
+    // The log says so a moment before it is so.
+    let label = address.to_string();
+    server.metrics_when("it is up", |metrics| metrics.sum("qtls_upstream_up", &[("upstream", &label)]) == 1.0);
     load(&server, 50, 2, 5);
     assert_eq!((primary.requests(), backup.requests()), (50, 50));
 }
@@ -143,6 +151,7 @@ fn a_unix_socket_is_an_address() {
     }));
     assert_eq!(ask(&server, &["--output", "/dev/null", "--write-out", "%{http_code}"]), "502");
     server.wait_for_log(&format!("upstream {address}: "));
+    log::connections(&access, 1);
     let http = format!(
         "server {{ listen unix:{}; location / {{ return 200 \"$http_x_qtls_group\\n\"; }} }}",
         socket.display()
@@ -158,9 +167,9 @@ fn a_unix_socket_is_an_address() {
 fn an_exchange_lasts_no_longer_than_it_may() {
     let backend = Backend::start("a");
     backend.hold();
-    let server = start(json!({ "servers": [backend.text()], "timeouts": { "total": 1 } }));
+    let server = start(json!({ "servers": [backend.text()], "timeouts": { "total": 3 } }));
     assert_eq!(ask(&server, &["--output", "/dev/null", "--write-out", "%{http_code}"]), "504");
-    server.wait_for_warning(&format!("upstream {}: a request was not over within 1s", backend.address));
+    server.wait_for_warning(&format!("upstream {}: a request was not over within 3s", backend.address));
     assert_eq!(server.metrics().sum("qtls_upstream_errors_total", &[("reason", "total_timeout")]), 1.0);
     backend.release();
     assert_eq!(ask(&server, &[]), "a");

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use qtls_interop::backends::{Backend, Dns, logged};
+use qtls_interop::metrics::Metrics;
 use qtls_interop::process::run;
 use qtls_interop::{Pki, Server, curl, peers};
 use serde_json::json;
@@ -43,6 +44,9 @@ fn a_name_that_moves_is_followed_when_its_time_is_over() {
     assert_eq!(ask(&server), "a\n200");
     dns.set("app.test", &["127.0.0.2"]);
     server.wait_for_log("the name resolves to 127.0.0.2 now; it was 127.0.0.1");
+    // The log says so a moment before it is so, and the number a moment after.
+    let lookups = |metrics: &Metrics, result| metrics.sum("qtls_upstream_lookups_total", &[("result", result)]);
+    server.metrics_when("the second answer", |metrics| lookups(metrics, "resolved") >= 2.0);
     // Also over a connection that was kept for the next request.
     for _ in 0..4 {
         assert_eq!(ask(&server), "b\n200");
@@ -61,8 +65,8 @@ fn a_name_that_moves_is_followed_when_its_time_is_over() {
     dns.broken(false);
     server.wait_for_log("the name resolves again, to 127.0.0.2");
     assert_eq!(logged(&server.log(), line).0, 1, "{}", server.log());
-    let lookups = |result| server.metrics().sum("qtls_upstream_lookups_total", &[("result", result)]);
-    assert!(lookups("resolved") >= 3.0 && lookups("failed") >= 1.0);
+    server.metrics_when("the third answer", |metrics| lookups(metrics, "resolved") >= 3.0);
+    assert!(lookups(&server.metrics(), "failed") >= 1.0);
 }
 
 #[test]
@@ -106,6 +110,10 @@ fn a_server_starts_with_a_name_that_does_not_resolve_and_says_when_it_does() {
     dns.wait_for_questions(1);
     dns.set("app.test", &["127.0.0.1"]);
     server.wait_for_log(&format!("upstream app.test.:{port}: the name resolves again, to 127.0.0.1"));
+    // The log says so a moment before it is so, and the number a moment after.
+    server.metrics_when("the addresses", |metrics| {
+        metrics.sum("qtls_upstream_lookups_total", &[("result", "resolved")]) >= 1.0
+    });
     assert_eq!(ask(&server), "a\n200");
     assert_eq!(logged(&server.log(), &line).0 - 1, usize::from(server.log().contains("purpose=")), "{}", server.log());
 }

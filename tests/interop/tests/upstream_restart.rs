@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use qtls_interop::backends::{Backend, Nginx, logged};
 use qtls_interop::metrics::Metrics;
-use qtls_interop::process::Running;
+use qtls_interop::process::{PATIENCE, Running};
 use qtls_interop::server::free_port;
 use qtls_interop::{Pki, Server, peers};
 use serde_json::json;
@@ -60,7 +60,8 @@ fn only_what_had_been_sent_to_it_fails_and_each_as_502() {
     let failed = count("5xx");
     assert_eq!(count("2xx") + failed, PARALLEL + LATER, "{}", finished.said());
     assert!(finished.stdout.contains("0 errored, 0 timeout"), "{}", finished.said());
-    assert!((PARALLEL / 2..PARALLEL / 2 + LATER / 2).contains(&failed), "{failed}");
+    // Of those that came later, the half whose turn it was may have met a nginx that was a long time dying.
+    assert!((PARALLEL / 2..=PARALLEL / 2 + LATER / 2).contains(&failed), "{failed}");
 
     // Of what it failed, the rest had not been sent, and was passed on.
     let metrics = server.metrics();
@@ -79,12 +80,16 @@ fn only_what_had_been_sent_to_it_fails_and_each_as_502() {
         let answer = qtls_interop::client::Client::new(server.port).get("/").expect_success();
         assert!(answer.stdout.contains('a') || answer.stdout.contains('b'), "{}", answer.said());
     }
+    let told = |log: &str| {
+        let (lines, unlogged) = logged(log, &format!("upstream {}", servers[0]));
+        let about_others = log.lines().filter(|line| line.contains(&format!("upstream {}", servers[0])));
+        let changes =
+            about_others.filter(|line| line.contains("is back") || line.contains("in a row") || line.contains("again"));
+        lines - changes.count() + unlogged
+    };
+    // The line that has the rest of them is written when it is in use again.
+    let all = server.process.stderr.becomes(PATIENCE, |log| told(log) >= failed);
     let log = server.log();
-    let (lines, unlogged) = logged(&log, &format!("upstream {}", servers[0]));
-    let about_others = log.lines().filter(|line| line.contains(&format!("upstream {}", servers[0])));
-    let changes =
-        about_others.filter(|line| line.contains("is back") || line.contains("in a row") || line.contains("again"));
-    let told = lines - changes.count() + unlogged;
-    assert!(told >= failed, "{told} failures in the log, and {failed} requests failed:\n{log}");
+    assert!(all, "{} failures in the log, and {failed} requests failed:\n{log}", told(&log));
     drop((a, b));
 }

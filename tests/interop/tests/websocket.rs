@@ -75,13 +75,13 @@ fn ten_thousand_messages_pass_each_way_at_the_same_time() {
 #[test]
 fn only_the_life_of_its_connection_ends_one_that_is_busy() {
     let upstream = Upstream::start();
-    let (server, _logs) = start(&upstream, json!({ "upstream": { "timeouts": { "total": 1 } } }));
+    let (server, _logs) = start(&upstream, json!({ "upstream": { "timeouts": { "total": 2 } } }));
     let finished = run_within(&mut client(&server, "/exchange", json!({ "messages": 20_000 })), b"", LONG);
     let told: Value = serde_json::from_str(&finished.expect_success().stdout).expect("JSON");
     assert_eq!((&told["correct"], &told["code"]), (&json!(true), &json!(4001)), "{told}");
     assert_eq!(server.metrics().sum("qtls_upstream_errors_total", &[]), 0.0, "{}", server.log());
 
-    let (server, logs) = start(&upstream, json!({ "limits": { "connection_timeout": 1 } }));
+    let (server, logs) = start(&upstream, json!({ "limits": { "connection_timeout": 6 } }));
     let client = Running::start(&mut client(&server, "/echo", json!({ "wait": true })));
     client.stdout.wait_for_line("open");
     client.stdout.wait_for_line(r#""code": 1006"#);

@@ -97,7 +97,7 @@ fn a_rolling_restart_of_three_replicas() {
     let mut replicas: Vec<_> = (0..3)
         .map(|_| {
             Server::start(json!({
-                "server": { "drain_delay": 3, "drain_timeout": 40 },
+                "server": { "drain_delay": 6, "drain_timeout": 40 },
                 "upstream": { "protocol": "tcp", "servers": [upstream] },
                 "logging": { "level": "info", "access": false },
             }))
