@@ -22,7 +22,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::listen::Listener;
@@ -35,7 +36,7 @@ const MAX_CONNECTIONS: usize = 256;
 /// How large a head may be. hyper takes no less.
 const MAX_HEAD: usize = 8192;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to ask, once the server stops.
+/// How long a connection may take to ask, once the server stops, and how long those are let in who knocked before.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// For all of a connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,8 +87,11 @@ impl<T: Send + Sync + 'static> Redirector<T> {
             }
         }
         // As the workers do: closing the socket resets what waits in its queue, unless another process has it too.
-        while shutdown.phase() < Phase::Closing && !shutdown.queues_are_served() {
-            let Ok(Ok((socket, _))) = timeout(Duration::ZERO, listener.accept()).await else { return };
+        let until = Instant::now() + LAST_CALL;
+        while shutdown.phase() < Phase::Closing && !shutdown.queues_are_served() && Instant::now() < until {
+            // Whatever the runtime thinks of tasks that go on for long.
+            let waiting = timeout(Duration::ZERO, unconstrained(listener.accept())).await;
+            let Ok(Ok((socket, _))) = waiting else { return };
             self.begin(socket, &places);
         }
     }

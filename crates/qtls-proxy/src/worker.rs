@@ -110,8 +110,9 @@ pub(crate) fn run(
     })
 }
 
-/// How long those are let in, after the signal to stop, who knocked before it.
-pub(crate) const LAST_CALL: Duration = Duration::from_millis(100);
+/// How long those are let in at most, after the signal to stop, who knocked before it: a few milliseconds are enough for
+/// thousands, where the worker has a processor. Who goes on knocking makes it take all of it.
+pub(crate) const LAST_CALL: Duration = Duration::from_secs(1);
 
 async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown) {
     /// How long to wait where accepting failed: connections that end give descriptors and memory back.

@@ -418,6 +418,7 @@ impl Watch<'_> {
         let mut closing = pin!(closes.closing());
         let mut timer = pin!(sleep_until(activity.deadline(limits)));
         let mut expiry = life.map(|life| Box::pin(sleep_until(life.end)));
+        let begun = Instant::now();
         // Why the connection is being finished, if it is.
         let mut finishing = None;
         let outcome = poll_fn(|cx| {
@@ -455,7 +456,7 @@ impl Watch<'_> {
                     // The deadline is that of closing.
                     return timer.as_mut().poll(cx).map(|()| Err(Some(Cause::Idle)));
                 }
-                let rest = rests(activity).filter(|_| finishing.is_none()).map(|since| since + REST);
+                let rest = rests(activity).filter(|_| finishing.is_none()).map(|since| since.max(begun) + REST);
                 let earlier = activity.earlier_deadline(limits).or(rest);
                 if let Some(deadline) = earlier.filter(|earlier| *earlier < timer.deadline()) {
                     timer.as_mut().reset(deadline);

@@ -13,7 +13,7 @@ use super::framing::{Cut, Framing};
 use crate::stream::Waiting;
 
 /// What is read to see whether a request begins: most heads.
-const BEGINNING: usize = 1024;
+pub(super) const BEGINNING: usize = 1024;
 
 /// A stream that reports to [`Activity`].
 #[derive(Debug)]
@@ -47,10 +47,13 @@ impl<S> Wire<S> {
         Poll::Ready(Ok(!self.ahead.is_empty()))
     }
 
-    /// Takes back what hyper has read and not used of a connection that rests.
+    /// Takes back what hyper has read and not used of a connection that rests: empty lines, which are a part of no request
+    /// (RFC 9112, section 2.2), and nothing else.
     pub(super) fn rest(&mut self, unused: &[u8]) {
         debug_assert!(self.ahead.is_empty(), "hyper reads what is ahead first");
-        self.ahead.push(unused);
+        if !unused.iter().all(|octet| b"\r\n".contains(octet)) {
+            self.ahead.push(unused);
+        }
         if let Some(framing) = &mut self.framing {
             framing.shrink();
         }

@@ -187,8 +187,9 @@ impl Health {
                 let after = Duration::from_millis(now.saturating_sub(past.down_since)).as_secs();
                 past.checks.back(now);
                 drop(past);
+                let changed = self.release(now, CHECKS_FAIL);
                 info!("upstream {server} is up: {in_a_row} checks in a row passed, after {after} s");
-                self.release(now, CHECKS_FAIL)
+                changed
             }
             Err(why) if !down && (first || in_a_row >= check.fall) => {
                 let (interval, rise) = (check.interval.as_millis() as u64, u64::from(check.rise));

@@ -250,7 +250,7 @@ fn an_exchange_that_lasts_too_long_is_504_before_its_head_and_cut_off_after_it()
             }
         })
         .await;
-        let front = Front::before(&[origin.port], LONG, |config| config.timeouts.total = Duration::from_millis(200));
+        let front = Front::before(&[origin.port], LONG, |config| config.timeouts.total = Duration::from_secs(1));
         let (answer, _) = front.talk("GET /silent HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
         let (answer, end) = front.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -297,7 +297,7 @@ fn a_body_that_stops_is_broken_off() {
             rest(&mut stream).await;
         })
         .await;
-        let front = Front::impatient(&[origin.port], LONG, Duration::from_millis(100));
+        let front = Front::impatient(&[origin.port], LONG, Duration::from_secs(1));
         let (answer, end) = front.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(answer.ends_with("\r\n\r\nfirst"), "{answer}");
         assert_eq!(

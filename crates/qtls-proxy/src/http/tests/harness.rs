@@ -70,6 +70,8 @@ pub(super) struct Front {
     /// The virtual host that the handshakes are for.
     pub(super) host: usize,
     life: Option<(Duration, Duration)>,
+    /// How much room there was for what the server read last.
+    pub(super) room: Rc<Cell<usize>>,
 }
 
 impl Front {
@@ -120,6 +122,7 @@ impl Front {
             names: Arc::default(),
             host: 0,
             life: None,
+            room: Rc::default(),
         }
     }
 
@@ -162,7 +165,7 @@ impl Front {
             life: self.life.map(|(life, grace)| Life { end: Instant::now() + life, grace }),
         };
         let goodbye = Rc::new(Cell::new(false));
-        let server = Polite { stream: server, goodbye: goodbye.clone() };
+        let server = Polite { stream: server, goodbye: goodbye.clone(), room: self.room.clone() };
         let serving = serve(server, connection, self.service.clone(), self.conductor.watch());
         let serving = spawn_local(async move {
             let end = serving.await;
@@ -224,14 +227,16 @@ impl Deref for Served {
     }
 }
 
-/// A stream that remembers whether it was shut down.
+/// A stream that remembers whether it was shut down, and how it was read.
 struct Polite {
     stream: DuplexStream,
     goodbye: Rc<Cell<bool>>,
+    room: Rc<Cell<usize>>,
 }
 
 impl AsyncRead for Polite {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.room.set(buffer.remaining());
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

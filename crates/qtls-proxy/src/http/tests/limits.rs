@@ -15,7 +15,7 @@ use crate::config;
 use crate::http::{Cause, HEAD_TIMEOUT, Settings};
 use crate::shutdown::Phase;
 
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(600);
 const GET: &str = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// An origin that answers when it is let.

@@ -10,5 +10,6 @@ mod limits;
 mod multiplexed;
 mod pages;
 mod refusals;
+mod resting;
 mod walls;
 mod websocket;

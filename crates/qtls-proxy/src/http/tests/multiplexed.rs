@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_local;
 
 use super::harness::{AnyBody, Front, Origin, frames, full, get, read, run};
@@ -236,12 +237,19 @@ fn a_request_whose_body_is_under_way_is_not_repeated() {
 #[test]
 fn a_reset_in_a_body_is_a_reset_for_the_client() {
     run(async {
-        let origin = Origin::start(|_, stream, _| {
-            serving(stream, 10, |(_, mut respond)| async move {
-                let mut stream = respond.send_response(Response::new(()), false).unwrap();
-                stream.send_data(Bytes::from_static(b"half"), false).unwrap();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                stream.send_reset(Reason::INTERNAL_ERROR);
+        // Not before the client has what was sent: a reset overtakes it.
+        let has_it = Rc::new(Semaphore::new(0));
+        let told = has_it.clone();
+        let origin = Origin::start(move |_, stream, _| {
+            let told = told.clone();
+            serving(stream, 10, move |(_, mut respond)| {
+                let told = told.clone();
+                async move {
+                    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                    stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+                    told.acquire().await.unwrap().forget();
+                    stream.send_reset(Reason::INTERNAL_ERROR);
+                }
             })
         })
         .await;
@@ -249,6 +257,7 @@ fn a_reset_in_a_body_is_a_reset_for_the_client() {
         let (mut client, _serving) = front.connect_h2().await;
         let mut body = client.send(get("/")).await.unwrap().into_body();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+        has_it.add_permits(1);
         assert!(body.frame().await.unwrap().is_err(), "what is missing is not taken for the end");
         assert_eq!(front.errors(), ["broke_off"]);
     });
@@ -290,7 +299,7 @@ fn clients_that_read_nothing_hold_up_nobody_else() {
         // Everything that fits has come.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let (mut client, _serving) = front.connect_h2().await;
-        let small = tokio::time::timeout(Duration::from_secs(5), client.get("/small")).await;
+        let small = tokio::time::timeout(Duration::from_secs(15), client.get("/small")).await;
         assert_eq!(small.expect("it is held up").2, "small");
         assert_eq!(origin.accepted(), 1);
         drop(stalled);

@@ -14,7 +14,7 @@ use super::harness::{Front, LONG, Origin, empty, fields, head, read, rest, run, 
 use crate::http::Cause;
 use crate::shutdown::Phase;
 
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_secs(1);
 const ASK: &str = "GET /chat?x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
 const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -191,12 +191,14 @@ fn another_protocol_than_was_asked_for_is_502() {
 fn a_silent_one_is_closed_and_a_busy_one_is_not() {
     run(async {
         let origin = echoing().await;
-        let front = Front::impatient(&[origin.port], SHORT, LONG);
+        // All of its pauses together are longer; and one alone may be longer than it was meant to be.
+        const IDLE: Duration = Duration::from_secs(2);
+        let front = Front::impatient(&[origin.port], IDLE, LONG);
         let (mut client, serving) = front.connect();
         client.write_all(ASK.as_bytes()).await.unwrap();
         head(&mut client).await;
         for _ in 0..6 {
-            sleep(SHORT / 2).await;
+            sleep(IDLE / 4).await;
             client.write_all(b"x").await.unwrap();
             assert_eq!(client.read_u8().await.unwrap(), b'x');
         }

@@ -158,18 +158,18 @@ impl Name {
         list.dedup();
         let before = self.known.load_full();
         let same = before.as_ref().is_some_and(|before| *before.list == *list);
-        let now = Addresses::new(list);
-        if had_failed {
-            info!("upstream {server}: the name resolves again, to {now}");
-        } else if let Some(before) = before.as_ref().filter(|_| !same) {
-            info!("upstream {server}: the name resolves to {now} now; it was {before}");
-        }
+        let now = Arc::new(Addresses::new(list));
         // Whom of them to avoid goes on, where they are the same; but once in a while all of them are tried.
-        let now = Arc::new(now);
-        if let Some(before) = before.filter(|_| same && !had_failed) {
+        if let Some(before) = before.as_ref().filter(|_| same && !had_failed) {
             now.turn.store(before.turn.load(Relaxed), Relaxed);
         }
-        self.known.store(Some(now));
+        // Before it is told: who reads of the new addresses meets them.
+        self.known.store(Some(now.clone()));
+        if had_failed {
+            info!("upstream {server}: the name resolves again, to {now}");
+        } else if let Some(before) = before.filter(|_| !same) {
+            info!("upstream {server}: the name resolves to {now} now; it was {before}");
+        }
         self.trouble.send_replace(None);
     }
 }
