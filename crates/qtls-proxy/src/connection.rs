@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use qtls_core::client_hello::{Alpn, Offer};
+use qtls_core::credentials::Credential;
 use qtls_core::{Error, Fault};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -15,6 +16,7 @@ use tracing::{Level, warn};
 use crate::handshake::{self, Established, Failure};
 use crate::http;
 use crate::limits::{Gate, Life, Refused, Visit};
+use crate::listen::Accepted;
 use crate::observe::access::{self, Offered};
 use crate::observe::{audit, repeats};
 use crate::proxy_protocol::tlv::TooLong;
@@ -30,19 +32,11 @@ use crate::upstream::{ConnectError, ConnectErrorKind, Connected, Leg, Peer, Serv
 use crate::worker::{Service, Shared};
 
 /// Serves one connection. Without a `visit`, its limits are asked when it is known whose connection it is.
-pub(crate) async fn serve(
-    socket: TcpStream,
-    peer: SocketAddr,
-    visit: Option<Visit>,
-    shared: Rc<Shared>,
-    mut shutdown: Shutdown,
-) {
+pub(crate) async fn serve(connection: Accepted, visit: Option<Visit>, shared: Rc<Shared>, mut shutdown: Shutdown) {
     let accepted = Instant::now();
+    let Accepted { socket, peer, local } = connection;
     let (common, live) = (&shared.common, &shared.live);
     let _open = common.metrics.connection();
-    // Answers are written whole: waiting for more would only delay them.
-    let _ = socket.set_nodelay(true);
-    let local = socket.local_addr().unwrap_or(common.address);
     let limits = &live.config.limits;
     let until = accepted + limits.handshake_timeout;
     let mut arrival = Arrival::new(peer, local);
@@ -86,52 +80,97 @@ pub(crate) async fn serve(
         begun = timeout_at(until, begin(&socket, !received.is_empty(), &common.gate, until)) => begun,
         () = shutdown.closing() => return,
     };
+    let times = Times { accepted, until };
+    let negotiated = match begun {
+        Ok(Ok(())) => Box::pin(negotiate(socket, received, &arrival, times, &shared, &mut shutdown)).await,
+        Ok(Err(refused)) => return refused.reset(socket),
+        Err(_) => {
+            let (starttls, late) = (live.config.server.starttls, Failure::Timeout(limits.handshake_timeout));
+            let starttls = starttls.map(|protocol| protocol.name());
+            return refuse(&shared, &arrival, starttls, None, late, accepted.elapsed());
+        }
+    };
+    if let Some(negotiated) = negotiated {
+        Box::pin(pass_on(negotiated, arrival, times, &shared, shutdown)).await;
+    }
+}
+
+/// When a connection came, and when its handshake has to be complete.
+#[derive(Clone, Copy)]
+struct Times {
+    accepted: Instant,
+    until: Instant,
+}
+
+/// A connection whose handshake is complete.
+struct Negotiated<'a> {
+    established: Established,
+    /// What the client offered, where a log will tell.
+    offered: Option<Box<Offered>>,
+    /// The virtual host, by its index.
+    host: usize,
+    /// The certificate that was shown.
+    shown: Option<&'a Credential>,
+    alpn: Alpn,
+    /// What came before the handshake, in protocols that begin in plain text.
+    began: Option<Beginning>,
+    starttls: Option<&'static str>,
+    /// How long it took, from being accepted.
+    handshake: Duration,
+}
+
+/// Does the handshake. Where there is nothing to be passed on, all is done and told.
+async fn negotiate<'a>(
+    socket: TcpStream,
+    received: Vec<u8>,
+    arrival: &Arrival,
+    Times { accepted, until }: Times,
+    shared: &'a Shared,
+    shutdown: &mut Shutdown,
+) -> Option<Negotiated<'a>> {
+    let (common, live) = (&shared.common, &shared.live);
+    let client = arrival.client;
     let reached = Cell::new(0);
     let (tried, offered) = (Cell::new(None), Cell::new(None));
     let (shown, began) = (Cell::new(None), Cell::new(None));
     let alpn = Cell::new(Alpn::default());
-    let outcome = match begun {
-        Ok(Ok(())) => {
-            let decide = |offer: &Offer| {
-                common.metrics.offer(offer);
-                offered.set(Some(Offered::new(offer)));
-                if !live.hosts.names().is_empty() {
-                    alpn.set(offer.alpn.clone());
-                }
-                let decision = live.hosts.decide(offer, Some(client.ip()), &reached);
-                tried.set(Trial::of(live.hosts.host(reached.get()), offer, client.ip()));
-                shown.set(Some(decision.credential));
-                decision
-            };
-            let handshake = Box::pin(async {
-                let socket = Socket::from(socket);
-                let (socket, received) = match live.config.server.starttls {
-                    None => (socket, received),
-                    Some(protocol) => match Box::pin(starttls::open(socket, received, protocol)).await? {
-                        Opened::Cancel { socket, request } => return Ok(Begun::Cancel(socket, request)),
-                        Opened::Tls { socket, received, beginning } => {
-                            common.metrics.starttls(beginning);
-                            began.set(Some(beginning));
-                            (socket, received)
-                        }
-                    },
-                };
-                let outcome = handshake::accept(socket, received, decide, &common.signing).await;
-                starttls::conclude(began.get(), outcome).await.map(Begun::Handshake)
-            });
-            tokio::select! {
-                biased;
-                outcome = timeout_at(until, handshake) => outcome.map_err(drop),
-                () = shutdown.closing() => Ok(Err(Failure::Stopped)),
-            }
+    let decide = |offer: &Offer| {
+        shared.metrics.offer(offer);
+        offered.set(Some(Box::new(Offered::new(offer))));
+        if !live.hosts.names().is_empty() {
+            alpn.set(offer.alpn.clone());
         }
-        Ok(Err(refused)) => return refused.reset(socket),
-        Err(_) => Err(()),
+        let decision = live.hosts.decide(offer, Some(client.ip()), &reached);
+        tried.set(Trial::of(live.hosts.host(reached.get()), offer, client.ip()));
+        shown.set(Some(decision.credential));
+        decision
     };
-    let outcome = outcome.unwrap_or(Err(Failure::Timeout(limits.handshake_timeout)));
+    let handshake = async {
+        let socket = Socket::from(socket);
+        let (socket, received) = match live.config.server.starttls {
+            None => (socket, received),
+            Some(protocol) => match Box::pin(starttls::open(socket, received, protocol)).await? {
+                Opened::Cancel { socket, request } => return Ok(Begun::Cancel(socket, request)),
+                Opened::Tls { socket, received, beginning } => {
+                    common.metrics.starttls(beginning);
+                    began.set(Some(beginning));
+                    (socket, received)
+                }
+            },
+        };
+        let outcome = handshake::accept(socket, received, decide, &common.signing).await;
+        starttls::conclude(began.get(), outcome).await.map(Begun::Handshake)
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = timeout_at(until, handshake) => {
+            outcome.unwrap_or_else(|_| Err(Failure::Timeout(live.config.limits.handshake_timeout)))
+        }
+        () = shutdown.closing() => Err(Failure::Stopped),
+    };
     let offered = offered.take();
     let starttls = live.config.server.starttls.map(|protocol| began.get().map_or(protocol.name(), Beginning::name));
-    let Established { stream, facts } = match outcome {
+    let established = match outcome {
         Ok(Begun::Handshake(established)) => established,
         Ok(Begun::Cancel(socket, request)) => {
             let passing = cancel::pass_on(&request, false, client, &common.sessions, &common.metrics);
@@ -141,22 +180,48 @@ pub(crate) async fn serve(
                 _ = Box::pin(passing) => {}
                 () = shutdown.closing() => {}
             }
-            return drop(socket);
+            drop(socket);
+            return None;
         }
-        Err(failure) => return refuse(&shared, &arrival, starttls, offered.as_ref(), failure, accepted.elapsed()),
+        Err(failure) => {
+            refuse(shared, arrival, starttls, offered.as_deref(), failure, accepted.elapsed());
+            return None;
+        }
     };
     let handshake = accepted.elapsed();
-    shared.metrics.handshake(&facts, client.ip(), handshake);
+    shared.metrics.handshake(&established.facts, client.ip(), handshake);
     if let Some(trial) = tried.take() {
-        trial.conclude(live.hosts.host(reached.get()), &facts, client, &common.metrics);
+        trial.conclude(live.hosts.host(reached.get()), &established.facts, client, &common.metrics);
     }
-    // Kept only where somebody will read it.
-    let offered = offered.filter(|_| access::is_on());
+    Some(Negotiated {
+        established,
+        // Kept only where somebody will read it.
+        offered: offered.filter(|_| access::is_on()),
+        host: reached.get(),
+        shown: shown.get(),
+        alpn: alpn.take(),
+        began: began.get(),
+        starttls,
+        handshake,
+    })
+}
+
+/// Passes on what a client sends and gets, to the end.
+async fn pass_on(
+    negotiated: Negotiated<'_>,
+    mut arrival: Arrival,
+    Times { accepted, until }: Times,
+    shared: &Rc<Shared>,
+    mut shutdown: Shutdown,
+) {
+    let Negotiated { established, offered, host, shown, alpn, began, starttls, handshake } = negotiated;
+    let Established { stream, facts } = established;
+    let (common, live, client) = (&shared.common, &shared.live, arrival.client);
     let facts = Rc::new(facts);
-    let life = Life::of(limits.connection_timeout, live.config.server.drain_timeout, accepted);
+    let life = Life::of(live.config.limits.connection_timeout, live.config.server.drain_timeout, accepted);
     let name = live.names.label(facts.server_name.as_deref());
     let stream = stream.counted(shared.metrics.tally(facts.post_quantum(), name));
-    let End { reason, limit, traffic, upstream, leg, requests } = match &shared.services[reached.get()] {
+    let End { reason, limit, traffic, upstream, leg, requests } = match &shared.services[host] {
         Service::Tcp(upstream) => {
             if arrival.unique_id.is_none() && upstream.proxy_protocol() == Some(Version::V2) {
                 arrival.unique_id = UniqueId::fresh().ok();
@@ -164,17 +229,16 @@ pub(crate) async fn serve(
             let told = Told {
                 arrival: &arrival,
                 facts: &facts,
-                certificate: shown.get(),
+                certificate: shown,
                 client_cert: upstream.wants_client_cert(),
             };
             match upstream.proxy_protocol().map_or(Ok(Vec::new()), |version| told.header(version)) {
-                Err(too_long) => not_passed_on(upstream, stream, &too_long).await,
-                Ok(header) if began.get().is_some() => {
-                    let session =
-                        session::serve(upstream, stream, client, &header, until, life, &shared, &mut shutdown);
+                Err(too_long) => Box::pin(not_passed_on(upstream, stream, &too_long)).await,
+                Ok(header) if began.is_some() => {
+                    let session = session::serve(upstream, stream, client, &header, until, life, shared, &mut shutdown);
                     Box::pin(session).await
                 }
-                Ok(header) => Box::pin(relay_to(upstream, stream, client, &header, life, &shared, &mut shutdown)).await,
+                Ok(header) => Box::pin(relay_to(upstream, stream, client, &header, life, shared, &mut shutdown)).await,
             }
         }
         Service::Http(service) => {
@@ -184,8 +248,8 @@ pub(crate) async fn serve(
                 client,
                 local: arrival.local,
                 names: live.hosts.names().clone(),
-                host: reached.get(),
-                alpn: alpn.take(),
+                host,
+                alpn,
                 life,
             };
             let end = Box::pin(http::serve(stream.lingering(), connection, service.clone(), shutdown)).await;

@@ -207,7 +207,7 @@ pub async fn accept<'a>(
 
     let decision = decide(&offer);
     let connection = UnbufferedServerConnection::new(decision.config.clone()).map_err(internal)?;
-    let mut handshake = Handshake { unread: received, ..Handshake::new(Session::Server(connection)) };
+    let mut handshake = Handshake { unread: received, ..Handshake::new(Session::Server(Box::new(connection))) };
     // The answer to a ClientHello that only asks for another one has no signature in it.
     let retry = decision.group.is_some_and(|group| group.retry);
     let mut offloads = match decision.signing {
@@ -281,7 +281,7 @@ pub async fn connect_signing(
     let is_sent = config.enable_sni && matches!(server_name, ServerName::DnsName(_));
     let name = is_sent.then(|| server_name.to_str().into_owned());
     let connection = UnbufferedClientConnection::new(config, server_name).map_err(internal)?;
-    let mut handshake = Handshake::new(Session::Client(connection));
+    let mut handshake = Handshake::new(Session::Client(Box::new(connection)));
     // The ClientHello has no signature in it. Which of the server's messages asks for one is not known before it is read.
     let mut signs = false;
     loop {

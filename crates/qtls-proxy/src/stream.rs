@@ -62,10 +62,10 @@ pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(f)
 }
 
-/// rustls' connection of either side.
+/// rustls' connection of either side. In a box: it is large, and handed from one part of a connection's way to the next.
 pub(crate) enum Session {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
 }
 
 /// Runs `$body` with the connection of either side, whose types differ in a parameter only.
@@ -612,6 +612,11 @@ impl AsyncWrite for TlsStream {
                 }
                 Some(Closing::Flushing) => {
                     ready!(poll_drain(&this.socket, &mut this.tls.outgoing, cx))?;
+                    // A peer that sends no more leaves nothing unread: closing the socket is all that is left to do.
+                    if this.lingers && this.tls.received_close() {
+                        this.closing = Some(Closing::Done);
+                        continue;
+                    }
                     ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
                     if !this.lingers {
                         this.closing = Some(Closing::Done);
@@ -701,7 +706,7 @@ mod tests {
         let policy = Arc::new(Policy::default());
         let config = client_config(&policy, ServerTrust::DangerousAnyone, None, true, Vec::new()).unwrap();
         let name = rustls::pki_types::ServerName::try_from("a.example").unwrap();
-        Tls::new(Session::Client(UnbufferedClientConnection::new(config, name).unwrap()))
+        Tls::new(Session::Client(Box::new(UnbufferedClientConnection::new(config, name).unwrap())))
     }
 
     fn send(tls: &mut Tls, to: &mut rustls::ServerConnection) {

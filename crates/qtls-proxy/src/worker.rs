@@ -19,7 +19,7 @@ use crate::heartbeats::Pulse;
 use crate::hosts::Target;
 use crate::http;
 use crate::limits::{self, Gate};
-use crate::listen::Listeners;
+use crate::listen::{Accepted, Listeners};
 use crate::live::Live;
 use crate::observe::metrics::{Metrics, WorkerMetrics};
 use crate::shutdown::{Phase, Shutdown};
@@ -134,7 +134,7 @@ async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, client)) => start(socket, client, &mut current, &open, &shutdown).await,
+            Ok(accepted) => start(accepted, &mut current, &open, &shutdown).await,
             // The client has gone between knocking and being let in, or its network has.
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -150,8 +150,8 @@ async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown
     while shutdown.phase() < Phase::Closing && !shutdown.queues_are_served() && Instant::now() < until {
         // Whatever the runtime thinks of tasks that go on for long: it would seem that nobody waits.
         let waiting = timeout(Duration::ZERO, unconstrained(listener.accept())).await;
-        let Ok(Ok((socket, client))) = waiting else { break };
-        start(socket, client, &mut current, &open, &shutdown).await;
+        let Ok(Ok(accepted)) = waiting else { break };
+        start(accepted, &mut current, &open, &shutdown).await;
     }
     drop(listener);
     open.none().await;
@@ -195,20 +195,15 @@ pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 /// Starts serving a connection, when there is a place for it, or refuses it.
-async fn start(
-    socket: tokio::net::TcpStream,
-    client: SocketAddr,
-    current: &mut Current,
-    open: &Rc<Open>,
-    shutdown: &Shutdown,
-) {
+async fn start(accepted: Accepted, current: &mut Current, open: &Rc<Open>, shutdown: &Shutdown) {
+    let client = accepted.peer;
     let gate = &current.shared.common.gate;
     // Behind a load balancer, who visits is in the header that is read later.
     let visit = match current.shared.expects_header(client.ip()) {
         true => None,
         false => match gate.visit(client.ip()) {
             Ok(visit) => Some(visit),
-            Err(refused) => return refused.reset(socket),
+            Err(refused) => return refused.reset(accepted.socket),
         },
     };
     let mut closing = shutdown.clone();
@@ -217,7 +212,7 @@ async fn start(
         biased;
         place = gate.enter() => match place {
             Ok(place) => place,
-            Err(refused) => return refused.reset(socket),
+            Err(refused) => return refused.reset(accepted.socket),
         },
         () = closing.closing() => return,
     };
@@ -228,7 +223,7 @@ async fn start(
     let (shared, shutdown) = (current.shared.clone(), shutdown.clone());
     let entered = Open::enter(open, place);
     spawn_local(async move {
-        connection::serve(socket, client, visit, shared, shutdown).await;
+        connection::serve(accepted, visit, shared, shutdown).await;
         drop(entered);
     });
 }

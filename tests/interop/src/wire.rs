@@ -44,8 +44,10 @@ pub fn connect_from(address: Ipv4Addr, port: u16) -> TcpStream {
 /// As `connect(2)`.
 #[track_caller]
 pub fn try_connect_from(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
-    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("there are descriptors left");
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    // Not for programs that are started meanwhile: it would stay open with them.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("there are descriptors left");
     // Bound before, thousands of connections would take the ports that other tests are about to listen on.
     if address != Ipv4Addr::LOCALHOST {
         bind(&socket, &SocketAddrV4::new(address, 0)).unwrap_or_else(|error| panic!("{address}: {error}"));

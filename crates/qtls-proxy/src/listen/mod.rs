@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketType};
 use serde::{Deserialize, Serialize};
 
 pub use bind::bind;
-pub use shared::{Listeners, distribute};
+pub use shared::{Accepted, Listeners, distribute};
 
 /// What is served on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

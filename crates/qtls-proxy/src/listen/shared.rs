@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::task::Poll;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// Gives each of `workers` workers the sockets that it serves: every socket has a worker, and every worker has a socket.
@@ -28,9 +29,27 @@ pub fn distribute(sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<V
 /// The sockets of one worker, which are accepted from by turns.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<tokio::net::TcpListener>,
+    sockets: Vec<Listening>,
     /// Whose turn is next.
     turn: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    socket: tokio::net::TcpListener,
+    /// Where it listens, which may be on all addresses of the host.
+    address: SocketAddr,
+}
+
+/// A connection that came in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection. What is written to it is sent at once (`TCP_NODELAY`).
+    pub socket: TcpStream,
+    /// The address that it comes from.
+    pub peer: SocketAddr,
+    /// The address that it came to.
+    pub local: SocketAddr,
 }
 
 impl Listeners {
@@ -39,7 +58,7 @@ impl Listeners {
     /// # Errors
     /// The runtime can't watch them.
     pub fn new(sockets: Vec<TcpListener>) -> io::Result<Self> {
-        let sockets = sockets.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<_>>()?;
+        let sockets = sockets.into_iter().map(Listening::new).collect::<io::Result<_>>()?;
         Ok(Self { sockets, turn: Cell::new(0) })
     }
 
@@ -47,19 +66,34 @@ impl Listeners {
     ///
     /// # Errors
     /// Those of accept(2) of the socket whose turn it is.
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         poll_fn(|cx| {
             let count = self.sockets.len();
             for offset in 0..count {
                 let index = (self.turn.get() + offset) % count;
-                if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+                let Listening { socket, address } = &self.sockets[index];
+                if let Poll::Ready(accepted) = socket.poll_accept(cx) {
                     self.turn.set((index + 1) % count);
-                    return Poll::Ready(accepted);
+                    return Poll::Ready(accepted.map(|(socket, peer)| {
+                        let any = address.ip().is_unspecified();
+                        let local = if any { socket.local_addr().unwrap_or(*address) } else { *address };
+                        Accepted { socket, peer, local }
+                    }));
                 }
             }
             Poll::Pending
         })
         .await
+    }
+}
+
+impl Listening {
+    fn new(socket: TcpListener) -> io::Result<Self> {
+        // Connections inherit it, which spares each of them a call: answers are written whole, and waiting for more
+        // would only delay them.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, address })
     }
 }
 
@@ -101,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn the_address_that_a_client_connected_to_is_told_where_there_are_several() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let listeners = Listeners::new(vec![socket]).unwrap();
+            for address in ["127.0.0.1", "127.0.0.2"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port)) {
+                let _client = Client::connect(address).unwrap();
+                assert_eq!(listeners.accept().await.unwrap().local, address);
+            }
+        });
+    }
+
+    #[test]
     fn a_worker_accepts_from_all_its_sockets_by_turns() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -113,8 +162,11 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             let mut reached = Vec::new();
             for _ in &clients {
-                let (socket, _) = listeners.accept().await.unwrap();
+                let Accepted { socket, peer, local } = listeners.accept().await.unwrap();
+                assert!(socket.nodelay().unwrap());
+                assert_eq!(socket.peer_addr().unwrap(), peer);
                 reached.push(socket.local_addr().unwrap());
+                assert_eq!(reached.last(), Some(&local));
             }
             assert_eq!(reached.iter().filter(|address| **address == addresses[0]).count(), 3);
             assert!(reached[..4].windows(2).all(|pair| pair[0] != pair[1]), "{reached:?} of {addresses:?}");

@@ -21,7 +21,6 @@ use prometheus::core::Collector;
 use prometheus::{
     Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
-use qtls_core::client_hello::Offer;
 use qtls_core::policy::Rule;
 use qtls_core::sessions::SessionCounters;
 use qtls_core::version::{CRYPTO_MODULE, FLAVOUR, VERSION};
@@ -194,6 +193,7 @@ impl Metrics {
     pub fn read(&self, view: &View) -> Reading {
         let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         self.exposure.collect();
+        self.offers.collect();
         self.upstreams.collect();
         if let Some(counted) = self.session_counters.get() {
             self.sessions.refresh(counted);
@@ -223,6 +223,7 @@ impl Metrics {
     pub(crate) fn counted(&self) -> Reading {
         let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         self.exposure.collect();
+        self.offers.collect();
         self.upstreams.collect();
         Reading::new(self.registry.gather())
     }
@@ -249,11 +250,6 @@ impl Metrics {
     /// How many connections are open.
     pub fn open_connections(&self) -> i64 {
         self.active.get()
-    }
-
-    /// A client offered this in its ClientHello.
-    pub fn offer(&self, offer: &Offer) {
-        self.offers.count(offer);
     }
 
     /// The clients that fell back to classical key exchange most, of the last 12 to 24 hours: at most `most`, the first

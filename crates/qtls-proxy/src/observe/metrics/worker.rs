@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use qtls_core::client_hello::Offer;
 use qtls_core::facts::Facts;
 use qtls_core::policy::{Group, known_scheme_name};
 
 use super::exposure::{Tallies, Tally};
+use super::offers::Seen;
 use super::table::{NONE, OTHER};
 use super::{Metrics, flag};
 
@@ -19,8 +21,11 @@ use super::{Metrics, flag};
 pub struct WorkerMetrics {
     metrics: Arc<Metrics>,
     tallies: Arc<Tallies>,
+    offers: Arc<Seen>,
     /// Few: one for each combination that was ever negotiated here.
     handshakes: RefCell<Vec<(Negotiated, IntCounter)>>,
+    /// As few, by certificate and reason.
+    selected: RefCell<Vec<(String, String, IntCounter)>>,
 }
 
 /// What the labels of a handshake are made of: group, suite, scheme, resumed, HelloRetryRequest.
@@ -29,7 +34,18 @@ type Negotiated = (u16, u16, Option<u16>, bool, bool);
 impl WorkerMetrics {
     /// For one more worker.
     pub fn new(metrics: Arc<Metrics>) -> Rc<Self> {
-        Rc::new(Self { tallies: metrics.exposure.worker(), metrics, handshakes: RefCell::default() })
+        Rc::new(Self {
+            tallies: metrics.exposure.worker(),
+            offers: metrics.offers.worker(),
+            metrics,
+            handshakes: RefCell::default(),
+            selected: RefCell::default(),
+        })
+    }
+
+    /// A client offered this in its ClientHello.
+    pub fn offer(&self, offer: &Offer) {
+        self.offers.count(offer);
     }
 
     /// A handshake with `client` completed, this long after its connection was accepted.
@@ -39,8 +55,24 @@ impl WorkerMetrics {
             self.metrics.fallbacks.count(client, facts.server_name.as_deref());
         }
         if let (Some(certificate), Some(reason)) = (&facts.certificate, &facts.reason) {
-            self.metrics.selected.with_label_values(&[certificate.as_str(), reason.as_str()]).inc();
+            self.selected(certificate, reason);
         }
+    }
+
+    fn selected(&self, certificate: &str, reason: &str) {
+        /// More than there are, but for certificates that come and go with reloads for years.
+        const MOST: usize = 64;
+
+        let mut known = self.selected.borrow_mut();
+        if let Some((.., count)) = known.iter().find(|(one, why, _)| one == certificate && why == reason) {
+            return count.inc();
+        }
+        let count = self.metrics.selected.with_label_values(&[certificate, reason]);
+        count.inc();
+        if known.len() == MOST {
+            known.clear();
+        }
+        known.push((certificate.to_owned(), reason.to_owned(), count));
     }
 
     /// A handshake completed, this long after the connection that it is for was accepted.
