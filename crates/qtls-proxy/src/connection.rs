@@ -32,66 +32,96 @@ use crate::upstream::{ConnectError, ConnectErrorKind, Connected, Leg, Peer, Serv
 use crate::worker::{Service, Shared};
 
 /// Serves one connection. Without a `visit`, its limits are asked when it is known whose connection it is.
+///
+/// In parts, each of which is in a box that is gone when the part is over: a connection takes what it needs at the time.
 pub(crate) async fn serve(connection: Accepted, visit: Option<Visit>, shared: Rc<Shared>, mut shutdown: Shutdown) {
     let accepted = Instant::now();
+    let _open = shared.common.metrics.connection();
+    let times = Times { accepted, until: accepted + shared.live.config.limits.handshake_timeout };
+    let begun = Box::pin(begin(connection, visit, times, &shared, &mut shutdown)).await;
+    let Some(Begun { socket, arrival, _visit }) = begun else { return };
+    let negotiated = Box::pin(negotiate(socket, &arrival, times, &shared, &mut shutdown)).await;
+    if let Some(negotiated) = negotiated {
+        Box::pin(pass_on(negotiated, arrival, times, &shared, shutdown)).await;
+    }
+}
+
+/// A connection whose handshake may begin.
+struct Begun {
+    socket: TcpStream,
+    arrival: Arrival,
+    /// Its place among those of its address and network, as long as it is open.
+    _visit: Visit,
+}
+
+/// Finds out whose connection it is, and waits until its handshake may begin. Where it may not, all is done and told.
+async fn begin(
+    connection: Accepted,
+    visit: Option<Visit>,
+    Times { accepted, until }: Times,
+    shared: &Shared,
+    shutdown: &mut Shutdown,
+) -> Option<Begun> {
     let Accepted { socket, peer, local } = connection;
     let (common, live) = (&shared.common, &shared.live);
-    let _open = common.metrics.connection();
     let limits = &live.config.limits;
-    let until = accepted + limits.handshake_timeout;
     let mut arrival = Arrival::new(peer, local);
     if shared.expects_header(peer.ip()) {
         let read = tokio::select! {
             biased;
             read = timeout_at(until, Box::pin(arrival.read_header(&socket))) => read,
-            () = shutdown.closing() => return,
+            () = shutdown.closing() => return None,
         };
         match read.unwrap_or(Err(proxy_protocol::Refusal::Late(limits.handshake_timeout))) {
             Ok(true) => {}
-            Ok(false) => return common.metrics.silent_connection(),
+            Ok(false) => {
+                common.metrics.silent_connection();
+                return None;
+            }
             Err(refusal) => {
                 let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-                return refuse(&shared, &arrival, None, None, Failure::ProxyHeader(refusal), accepted.elapsed());
+                refuse(shared, &arrival, None, None, Failure::ProxyHeader(refusal), accepted.elapsed());
+                return None;
             }
         }
     }
     let client = arrival.client;
+    let refused = |refused: Refused, socket: TcpStream| {
+        refused.reset(socket);
+        None
+    };
     // Also where the one that it has is for the load balancer, by the configuration before.
     let mut visit = match visit.filter(|_| arrival.peer.is_none()) {
         Some(visit) => visit,
         None => match common.gate.visit(client.ip()) {
             Ok(visit) => visit,
-            Err(refused) => return refused.reset(socket),
+            Err(why) => return refused(why, socket),
         },
     };
     if visit.waits() {
         let admitted = tokio::select! {
             biased;
             admitted = Box::pin(visit.admitted(&common.gate, client.ip(), until)) => admitted,
-            () = shutdown.closing() => return,
+            () = shutdown.closing() => return None,
         };
-        if let Err(refused) = admitted {
-            return refused.reset(socket);
+        if let Err(why) = admitted {
+            return refused(why, socket);
         }
     }
-    let received = std::mem::take(&mut arrival.received);
     let begun = tokio::select! {
         biased;
-        begun = timeout_at(until, begin(&socket, !received.is_empty(), &common.gate, until)) => begun,
-        () = shutdown.closing() => return,
+        begun = timeout_at(until, turn(&socket, !arrival.received.is_empty(), &common.gate, until)) => begun,
+        () = shutdown.closing() => return None,
     };
-    let times = Times { accepted, until };
-    let negotiated = match begun {
-        Ok(Ok(())) => Box::pin(negotiate(socket, received, &arrival, times, &shared, &mut shutdown)).await,
-        Ok(Err(refused)) => return refused.reset(socket),
+    match begun {
+        Ok(Ok(())) => Some(Begun { socket, arrival, _visit: visit }),
+        Ok(Err(why)) => refused(why, socket),
         Err(_) => {
-            let (starttls, late) = (live.config.server.starttls, Failure::Timeout(limits.handshake_timeout));
-            let starttls = starttls.map(|protocol| protocol.name());
-            return refuse(&shared, &arrival, starttls, None, late, accepted.elapsed());
+            let starttls = live.config.server.starttls.map(starttls::Starttls::name);
+            let late = Failure::Timeout(limits.handshake_timeout);
+            refuse(shared, &arrival, starttls, None, late, accepted.elapsed());
+            None
         }
-    };
-    if let Some(negotiated) = negotiated {
-        Box::pin(pass_on(negotiated, arrival, times, &shared, shutdown)).await;
     }
 }
 
@@ -122,7 +152,6 @@ struct Negotiated<'a> {
 /// Does the handshake. Where there is nothing to be passed on, all is done and told.
 async fn negotiate<'a>(
     socket: TcpStream,
-    received: Vec<u8>,
     arrival: &Arrival,
     Times { accepted, until }: Times,
     shared: &'a Shared,
@@ -147,10 +176,11 @@ async fn negotiate<'a>(
     };
     let handshake = async {
         let socket = Socket::from(socket);
+        let received = arrival.received.clone();
         let (socket, received) = match live.config.server.starttls {
             None => (socket, received),
             Some(protocol) => match Box::pin(starttls::open(socket, received, protocol)).await? {
-                Opened::Cancel { socket, request } => return Ok(Begun::Cancel(socket, request)),
+                Opened::Cancel { socket, request } => return Ok(Came::Cancel(socket, request)),
                 Opened::Tls { socket, received, beginning } => {
                     common.metrics.starttls(beginning);
                     began.set(Some(beginning));
@@ -159,7 +189,7 @@ async fn negotiate<'a>(
             },
         };
         let outcome = handshake::accept(socket, received, decide, &common.signing).await;
-        starttls::conclude(began.get(), outcome).await.map(Begun::Handshake)
+        starttls::conclude(began.get(), outcome).await.map(Came::Handshake)
     };
     let outcome = tokio::select! {
         biased;
@@ -171,8 +201,8 @@ async fn negotiate<'a>(
     let offered = offered.take();
     let starttls = live.config.server.starttls.map(|protocol| began.get().map_or(protocol.name(), Beginning::name));
     let established = match outcome {
-        Ok(Begun::Handshake(established)) => established,
-        Ok(Begun::Cancel(socket, request)) => {
+        Ok(Came::Handshake(established)) => established,
+        Ok(Came::Cancel(socket, request)) => {
             let passing = cancel::pass_on(&request, false, client, &common.sessions, &common.metrics);
             tokio::select! {
                 biased;
@@ -286,7 +316,7 @@ async fn pass_on(
 
 /// What a client came for.
 #[expect(clippy::large_enum_variant, reason = "it is handed on once and never kept: a box would only cost")]
-enum Begun {
+enum Came {
     Handshake(Established),
     /// To cancel a query, without TLS.
     Cancel(Socket, CancelRequest),
@@ -306,9 +336,8 @@ pub(crate) struct End {
     pub(crate) requests: Option<u64>,
 }
 
-/// Waits until there is a handshake to be done and it may begin. A silent connection takes no more than its socket and a
-/// timer; what comes after this is in boxes, each of which is gone when its part is over.
-async fn begin(socket: &TcpStream, has_begun: bool, gate: &Gate, until: Instant) -> Result<(), Refused> {
+/// Waits until there is a handshake to be done and it may begin.
+async fn turn(socket: &TcpStream, has_begun: bool, gate: &Gate, until: Instant) -> Result<(), Refused> {
     if !has_begun {
         // A socket that failed is told by the first read.
         let _ = socket.readable().await;

@@ -109,6 +109,8 @@ complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand idle" -l settle -d
 complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand idle" -l json -d 'Print one line of JSON instead of text'
 complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand idle" -s h -l help -d 'Print help'
 complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand crypto" -s c -l count -d 'Repeat each so many times' -r
+complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand crypto" -l group -d 'Measure this group alone, such as x25519mlkem768' -r
+complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand crypto" -l signature -d 'Measure signatures of this kind of key alone, such as ecdsa-p256' -r
 complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand crypto" -l json -d 'Print one line of JSON instead of text'
 complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand crypto" -s h -l help -d 'Print help'
 complete -c qtls-bench -n "__fish_qtls_bench_using_subcommand backend" -l listen -d 'Where to listen; port 0 has the system choose one, which is printed' -r

@@ -91,6 +91,9 @@ fn without_ours(mut command: Command) -> Command {
 
 /// `target/debug`, from `target/debug/deps/SUITE-HASH`.
 fn profile_directory() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    test.ancestors().nth(2).map(Path::to_path_buf).expect("a test lies in target/PROFILE/deps")
+    let program = std::env::current_exe().expect("a program knows where it is");
+    let directory = program.parent().expect("it lies in a directory");
+    // Tests lie in target/PROFILE/deps, and bench-peers in target/PROFILE.
+    let is_deps = directory.ends_with("deps");
+    directory.ancestors().nth(usize::from(is_deps)).map(Path::to_path_buf).expect("it lies in target")
 }

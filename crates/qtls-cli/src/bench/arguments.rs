@@ -197,6 +197,12 @@ pub(super) struct Crypto {
     /// Repeat each so many times
     #[arg(short, long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) count: u32,
+    /// Measure this group alone, such as x25519mlkem768
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: Option<String>,
+    /// Measure signatures of this kind of key alone, such as ecdsa-p256
+    #[arg(long, value_name = "NAME")]
+    pub(super) signature: Option<String>,
     /// Print one line of JSON instead of text
     #[arg(long)]
     pub(super) json: bool,

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::arguments::Crypto;
 use super::report::rounded;
+use super::site::group;
 use crate::ui;
 
 /// The keys whose signatures are measured.
@@ -38,14 +39,29 @@ const SIGNED: [u8; 146] = [0x20; 146];
 /// # Errors
 /// A key can't be made, or the loopback interface doesn't work.
 pub(super) fn crypto(options: &Crypto) -> Result<()> {
+    let groups = match &options.group {
+        Some(name) => vec![group(name)?],
+        None => Group::ALL.to_vec(),
+    };
+    let keys: Vec<_> = match &options.signature {
+        Some(name) => {
+            let key = KEYS.into_iter().find(|key| key.name() == name);
+            vec![key.ok_or_else(|| {
+                Error::configuration(format!("signatures of {name:?} are not measured"))
+                    .at("--signature")
+                    .hint(format!("choose one of {}", KEYS.map(KeyAlgorithm::name).join(", ")))
+            })?]
+        }
+        None => KEYS.to_vec(),
+    };
     let connection = connection(options.count)?;
-    let provider = provider(Group::ALL, CipherSuite::ALL);
+    let provider = provider(&groups, CipherSuite::ALL);
     let mut exchanges = Vec::new();
-    for (group, exchange) in Group::ALL.iter().zip(&provider.kx_groups) {
+    for (group, exchange) in groups.iter().zip(&provider.kx_groups) {
         exchanges.push((group.iana_name(), server_share(*exchange, options.count)?));
     }
     let mut signatures = Vec::new();
-    for key in KEYS {
+    for key in keys {
         signatures.push((key.name(), signature(key, options.count)?));
     }
     let text = match options.json {

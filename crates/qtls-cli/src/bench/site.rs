@@ -200,7 +200,7 @@ impl Site {
     }
 }
 
-fn group(name: &str) -> Result<Group> {
+pub(super) fn group(name: &str) -> Result<Group> {
     let matches = |known: &str| known.eq_ignore_ascii_case(name);
     let found =
         Group::ALL.iter().find(|group| matches(group.name()) || group.aliases().iter().any(|alias| matches(alias)));

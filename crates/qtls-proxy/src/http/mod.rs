@@ -40,6 +40,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::config;
 use crate::hosts::Names;
 use crate::limits::Life;
+use crate::memory;
 use crate::shutdown::Shutdown;
 use crate::upstream::{Leg, Peer, Upstream};
 pub(crate) use responder::escape;
@@ -330,6 +331,7 @@ where
         let http1::Parts { io, read_buf, .. } = http1.into_parts();
         let mut wire = io.into_inner();
         wire.rest(&read_buf);
+        memory::rests();
         return Served::Resting(wire);
     };
     let tunnel = server.tunnel.take().filter(|_| says_goodbye(cause));

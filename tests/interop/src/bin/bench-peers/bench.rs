@@ -44,7 +44,7 @@ impl Bench {
             // By the root: a chain of one, as benchmarks have it.
             qtls(&["ca", "issue", "server", "--dir", key, "--issuer", "root", "--name", "localhost"]);
         }
-        let floor = json(pinned(1, "qtls-bench").args(["crypto", "--json", "--count", "1000"]));
+        let floor = json(pinned(0, "qtls-bench").args(["crypto", "--json", "--count", "1000"]));
         let backend = Running::start(pinned(1, "qtls-bench").arg("backend"));
         let line = backend.stdout.wait_for_line("127.0.0.1:");
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
@@ -84,8 +84,21 @@ impl Bench {
     /// The median of one figure for each server: all of them are measured once, then again, so that what disturbs the
     /// machine disturbs them all.
     pub(crate) fn medians(&self, servers: &[Started], key: &str, figure: &str, arguments: &[&str]) -> Vec<f64> {
+        self.medians_beside(servers, key, figure, arguments, || {})
+    }
+
+    /// [`medians`](Self::medians), with something else to be measured in each of the rounds.
+    pub(crate) fn medians_beside(
+        &self,
+        servers: &[Started],
+        key: &str,
+        figure: &str,
+        arguments: &[&str],
+        mut beside: impl FnMut(),
+    ) -> Vec<f64> {
         let mut all = vec![Vec::new(); servers.len()];
         for _ in 0..ROUNDS {
+            beside();
             for (server, figures) in servers.iter().zip(&mut all) {
                 let value = self.measure(server, key, arguments);
                 figures.push(value[figure].as_f64().unwrap_or_else(|| panic!("no {figure} in {value}")));
@@ -94,12 +107,15 @@ impl Bench {
         all.into_iter().map(median).collect()
     }
 
-    /// The floor of a full handshake, in µs of processor time.
+    /// The floor of a full handshake, in µs of processor time, at this moment, on the processor of the servers.
     pub(crate) fn floor(&self, group: &str, key: &str) -> f64 {
-        let figure = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
-        figure(&self.floor["tcp_connection_us"])
-            + figure(&self.floor["exchange_us"][group])
-            + figure(&self.floor["signature_us"][key])
+        let count = self.count(if key == "rsa-4096" { 200 } else { 1000 });
+        let mut command = pinned(0, "qtls-bench");
+        command.args(["crypto", "--json", "--group", group, "--signature", key, "--count", &count]);
+        let value = json(&mut command);
+        let of = |kind: &str| value[kind].as_object().into_iter().flatten().filter_map(|(_, cost)| cost.as_f64());
+        let connection = value["tcp_connection_us"].as_f64();
+        connection.into_iter().chain(of("exchange_us")).chain(of("signature_us")).sum()
     }
 }
 
@@ -134,7 +150,7 @@ fn json(command: &mut Command) -> Value {
     serde_json::from_str(finished.stdout.trim()).unwrap_or_else(|error| panic!("{error}: {}", finished.said()))
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

@@ -9,7 +9,7 @@ use qtls_interop::peers;
 use qtls_interop::process::run;
 use rustix::process::{Resource, getrlimit};
 
-use crate::bench::{Bench, ROUNDS};
+use crate::bench::{Bench, ROUNDS, median};
 use crate::subjects::{Mode, Setup, Started, Subject};
 
 type Make = fn(&Bench) -> Result<String, String>;
@@ -98,13 +98,15 @@ fn handshakes(bench: &Bench) -> Result<String, String> {
     ];
     let mut rows: Vec<Vec<f64>> = vec![Vec::new(); Subject::ALL.len()];
     let mut floors = Vec::new();
-    for (_, (group, name), key, suite, count) in COLUMNS {
+    for (_, (group, _), key, suite, count) in COLUMNS {
         let servers = start(bench, &Subject::ALL, Setup { mode: Mode::Http, key, tickets: false })?;
         let count = bench.count(count);
         let arguments = ["handshakes", "--group", group, "--suite", suite, "--signature", key, "--count", &count];
-        let medians = bench.medians(&servers, key, "cpu_us", &arguments);
+        let mut floor = Vec::new();
+        let beside = || floor.push(bench.floor(group, key));
+        let medians = bench.medians_beside(&servers, key, "cpu_us", &arguments, beside);
         rows.iter_mut().zip(medians).for_each(|(row, median)| row.push(median));
-        floors.push(bench.floor(name, key));
+        floors.push(median(floor));
     }
     let mut text = heading("µs of processor time for a full handshake", COLUMNS.map(|column| column.0));
     for (subject, row) in Subject::ALL.iter().zip(&rows) {
