@@ -64,8 +64,20 @@ impl Socket {
         }
     }
 
+    /// Reads. Where the socket had less than there is room for, it is empty, and the call that would only say so is spared:
+    /// what comes later makes the kernel tell anew, and an end that has come already stays told.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        either!(self, socket => socket.try_read(buffer))
+        let mut part = None;
+        let read = || {
+            let (count, _) = recv(self, &mut *buffer, RecvFlags::empty())?;
+            if (1..buffer.len()).contains(&count) {
+                part = Some(count);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(count)
+        };
+        let outcome = either!(self, socket => socket.try_io(Interest::READABLE, read));
+        part.map_or(outcome, Ok)
     }
 
     /// Reads, and leaves everything where it is.
