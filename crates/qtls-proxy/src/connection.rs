@@ -39,8 +39,10 @@ pub(crate) async fn serve(connection: Accepted, visit: Option<Visit>, shared: Rc
     let _open = shared.common.metrics.connection();
     let times = Times { accepted, until: accepted + shared.live.config.limits.handshake_timeout };
     let begun = Box::pin(begin(connection, visit, times, &shared, &mut shutdown)).await;
-    let Some(Begun { socket, arrival, _visit }) = begun else { return };
-    let negotiated = Box::pin(negotiate(socket, &arrival, times, &shared, &mut shutdown)).await;
+    let Some(Begun { socket, mut arrival, _visit }) = begun else { return };
+    // It is the handshake's, and not kept beside the connection.
+    let received = std::mem::take(&mut arrival.received);
+    let negotiated = Box::pin(negotiate(socket, received, &arrival, times, &shared, &mut shutdown)).await;
     if let Some(negotiated) = negotiated {
         Box::pin(pass_on(negotiated, arrival, times, &shared, shutdown)).await;
     }
@@ -152,6 +154,7 @@ struct Negotiated<'a> {
 /// Does the handshake. Where there is nothing to be passed on, all is done and told.
 async fn negotiate<'a>(
     socket: TcpStream,
+    received: Vec<u8>,
     arrival: &Arrival,
     Times { accepted, until }: Times,
     shared: &'a Shared,
@@ -176,7 +179,6 @@ async fn negotiate<'a>(
     };
     let handshake = async {
         let socket = Socket::from(socket);
-        let received = arrival.received.clone();
         let (socket, received) = match live.config.server.starttls {
             None => (socket, received),
             Some(protocol) => match Box::pin(starttls::open(socket, received, protocol)).await? {

@@ -110,8 +110,8 @@ pub(crate) fn run(
     })
 }
 
-/// How long those are let in at most, after the signal to stop, who knocked before it: a few milliseconds are enough for
-/// thousands, where the worker has a processor. Who goes on knocking makes it take all of it.
+/// How long those are let in at most, after the signal to stop, who knocked before it: a worker may have to wait for a
+/// processor. Only who goes on knocking makes it take all of it.
 pub(crate) const LAST_CALL: Duration = Duration::from_secs(1);
 
 async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown) {

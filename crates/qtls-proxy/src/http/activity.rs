@@ -127,7 +127,8 @@ impl Activity {
     /// Since when nothing has been under way in either direction. HTTP/1.1 only.
     pub(super) fn rests_since(&self) -> Option<Instant> {
         let rests = self.is_idle() && self.whole.get() && !self.blocked.get() && self.head_since.get().is_none();
-        rests.then(|| self.idle_since.get())
+        // Shutting down takes a second where the client doesn't close, too: what is under way then is the end.
+        (rests && !self.is_shut()).then(|| self.idle_since.get())
     }
 
     /// The request with this number, from 0, and all behind it are to be refused.
@@ -397,6 +398,24 @@ mod tests {
         drop(exchange);
         assert_eq!(activity.overdue(PASSED), Some(Overdue::Idle));
         assert_eq!((activity.requests(), activity.in_flight.get(), activity.waiting.get()), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_has_begun_or_is_being_shut_down_does_not_rest() {
+        let activity = Activity::new();
+        assert!(activity.rests_since().is_some());
+        let exchange = Exchange::begin(&activity);
+        assert_eq!(activity.rests_since(), None);
+        drop(exchange);
+        activity.whole(false);
+        assert_eq!(activity.rests_since(), None);
+        activity.whole(true);
+        activity.blocked(true);
+        assert_eq!(activity.rests_since(), None);
+        activity.moved();
+        assert!(activity.rests_since().is_some());
+        activity.shut();
+        assert_eq!(activity.rests_since(), None);
     }
 
     #[test]

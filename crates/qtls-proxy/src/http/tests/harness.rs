@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::config::{self, UpstreamAddress, UpstreamProtocol};
 use crate::hosts::Names;
@@ -72,6 +72,8 @@ pub(super) struct Front {
     life: Option<(Duration, Duration)>,
     /// How much room there was for what the server read last.
     pub(super) room: Rc<Cell<usize>>,
+    /// How long shutting a stream down takes.
+    pub(super) farewell: Duration,
 }
 
 impl Front {
@@ -123,6 +125,7 @@ impl Front {
             host: 0,
             life: None,
             room: Rc::default(),
+            farewell: Duration::ZERO,
         }
     }
 
@@ -165,7 +168,8 @@ impl Front {
             life: self.life.map(|(life, grace)| Life { end: Instant::now() + life, grace }),
         };
         let goodbye = Rc::new(Cell::new(false));
-        let server = Polite { stream: server, goodbye: goodbye.clone(), room: self.room.clone() };
+        let (room, farewell) = (self.room.clone(), Box::pin(sleep(Duration::ZERO)));
+        let server = Polite { stream: server, goodbye: goodbye.clone(), room, takes: self.farewell, farewell };
         let serving = serve(server, connection, self.service.clone(), self.conductor.watch());
         let serving = spawn_local(async move {
             let end = serving.await;
@@ -232,6 +236,8 @@ struct Polite {
     stream: DuplexStream,
     goodbye: Rc<Cell<bool>>,
     room: Rc<Cell<usize>>,
+    takes: Duration,
+    farewell: Pin<Box<Sleep>>,
 }
 
 impl AsyncRead for Polite {
@@ -251,7 +257,13 @@ impl AsyncWrite for Polite {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.goodbye.set(true);
+        if !self.goodbye.replace(true) {
+            let end = Instant::now() + self.takes;
+            self.farewell.as_mut().reset(end);
+        }
+        if self.farewell.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

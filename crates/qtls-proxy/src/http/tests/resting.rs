@@ -177,3 +177,22 @@ fn a_connection_without_a_request_is_cut_off_when_the_server_closes() {
         assert!(since.elapsed() < Duration::from_millis(10), "{:?} of a clock of its own", since.elapsed());
     });
 }
+
+/// A client that waits for the server to close: the server's stream takes as long as a connection goes before it rests.
+#[test]
+fn a_connection_that_is_being_closed_does_not_rest() {
+    run_timed(async {
+        for takes in [REST - Duration::from_millis(1), REST, REST + Duration::from_millis(1), 2 * REST] {
+            let mut front = Front::pages(LONG);
+            front.farewell = takes;
+            let (mut client, serving) = front.connect();
+            let since = Instant::now();
+            client.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+            until(&mut client, "ok\n").await;
+            assert_eq!(rest(&mut client).await, "");
+            let end = serving.await.unwrap();
+            assert_eq!((end.cause, end.requests, end.goodbye), (Cause::Closed, 1, true));
+            assert!(since.elapsed() < takes + REST / 2, "{:?} for {takes:?}", since.elapsed());
+        }
+    });
+}
