@@ -29,31 +29,41 @@ use crate::starttls::postgres::CancelRequest;
 use crate::starttls::{self, Beginning, Opened, cancel, session};
 use crate::stream::{TlsStream, Traffic};
 use crate::upstream::{ConnectError, ConnectErrorKind, Connected, Leg, Peer, ServerId, Upstream};
-use crate::worker::{Service, Shared};
+use crate::worker::{Entered, Service, Shared};
 
 /// Serves one connection. Without a `visit`, its limits are asked when it is known whose connection it is.
 ///
-/// In parts, each of which is in a box that is gone when the part is over: a connection takes what it needs at the time.
-pub(crate) async fn serve(connection: Accepted, visit: Option<Visit>, shared: Rc<Shared>, mut shutdown: Shutdown) {
+/// In parts, each of which is in a box that is gone when the part is over: a connection takes what it needs at the time. The
+/// futures are made by functions that are not `async` themselves, since those keep what they are called with twice.
+pub(crate) fn serve(
+    connection: Accepted,
+    visit: Option<Visit>,
+    entered: Entered,
+    shared: Rc<Shared>,
+    mut shutdown: Shutdown,
+) -> impl Future<Output = ()> {
     let accepted = Instant::now();
-    let _open = shared.common.metrics.connection();
     let times = Times { accepted, until: accepted + shared.live.config.limits.handshake_timeout };
-    let begun = Box::pin(begin(connection, visit, times, &shared, &mut shutdown)).await;
-    let Some(Begun { socket, mut arrival, _visit }) = begun else { return };
-    // It is the handshake's, and not kept beside the connection.
-    let received = std::mem::take(&mut arrival.received);
-    let negotiated = Box::pin(negotiate(socket, received, &arrival, times, &shared, &mut shutdown)).await;
-    if let Some(negotiated) = negotiated {
-        Box::pin(pass_on(negotiated, arrival, times, &shared, shutdown)).await;
+    let counted = (shared.common.metrics.connection(), entered);
+    let begun = Box::pin(begin(connection, visit, times, shared.clone(), shutdown.clone()));
+    async move {
+        let Some(Begun { socket, received, arrival, _visit }) = begun.await else { return };
+        let negotiated = Box::pin(negotiate(socket, received, &arrival, times, &shared, &mut shutdown)).await;
+        if let Some(negotiated) = negotiated {
+            Box::pin(pass_on(negotiated, arrival, times, &shared, shutdown)).await;
+        }
+        drop(counted);
     }
 }
 
 /// A connection whose handshake may begin.
 struct Begun {
     socket: TcpStream,
-    arrival: Arrival,
-    /// Its place among those of its address and network, as long as it is open.
-    _visit: Visit,
+    /// What has been read of its handshake already.
+    received: Vec<u8>,
+    arrival: Box<Arrival>,
+    /// Its place among those of its address and network, as long as it is open, where these are limited.
+    _visit: Option<Box<Visit>>,
 }
 
 /// Finds out whose connection it is, and waits until its handshake may begin. Where it may not, all is done and told.
@@ -61,13 +71,13 @@ async fn begin(
     connection: Accepted,
     visit: Option<Visit>,
     Times { accepted, until }: Times,
-    shared: &Shared,
-    shutdown: &mut Shutdown,
+    shared: Rc<Shared>,
+    mut shutdown: Shutdown,
 ) -> Option<Begun> {
     let Accepted { socket, peer, local } = connection;
     let (common, live) = (&shared.common, &shared.live);
     let limits = &live.config.limits;
-    let mut arrival = Arrival::new(peer, local);
+    let mut arrival = Box::new(Arrival::new(peer, local));
     if shared.expects_header(peer.ip()) {
         let read = tokio::select! {
             biased;
@@ -82,7 +92,7 @@ async fn begin(
             }
             Err(refusal) => {
                 let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-                refuse(shared, &arrival, None, None, Failure::ProxyHeader(refusal), accepted.elapsed());
+                refuse(&shared, &arrival, None, None, Failure::ProxyHeader(refusal), accepted.elapsed());
                 return None;
             }
         }
@@ -116,12 +126,15 @@ async fn begin(
         () = shutdown.closing() => return None,
     };
     match begun {
-        Ok(Ok(())) => Some(Begun { socket, arrival, _visit: visit }),
+        Ok(Ok(())) => {
+            let received = std::mem::take(&mut arrival.received);
+            Some(Begun { socket, received, arrival, _visit: visit.is_held().then(|| Box::new(visit)) })
+        }
         Ok(Err(why)) => refused(why, socket),
         Err(_) => {
             let starttls = live.config.server.starttls.map(starttls::Starttls::name);
             let late = Failure::Timeout(limits.handshake_timeout);
-            refuse(shared, &arrival, starttls, None, late, accepted.elapsed());
+            refuse(&shared, &arrival, starttls, None, late, accepted.elapsed());
             None
         }
     }
@@ -159,7 +172,7 @@ async fn negotiate<'a>(
     Times { accepted, until }: Times,
     shared: &'a Shared,
     shutdown: &mut Shutdown,
-) -> Option<Negotiated<'a>> {
+) -> Option<Box<Negotiated<'a>>> {
     let (common, live) = (&shared.common, &shared.live);
     let client = arrival.client;
     let reached = Cell::new(0);
@@ -225,7 +238,7 @@ async fn negotiate<'a>(
     if let Some(trial) = tried.take() {
         trial.conclude(live.hosts.host(reached.get()), &established.facts, client, &common.metrics);
     }
-    Some(Negotiated {
+    Some(Box::new(Negotiated {
         established,
         // Kept only where somebody will read it.
         offered: offered.filter(|_| access::is_on()),
@@ -235,18 +248,18 @@ async fn negotiate<'a>(
         began: began.get(),
         starttls,
         handshake,
-    })
+    }))
 }
 
 /// Passes on what a client sends and gets, to the end.
 async fn pass_on(
-    negotiated: Negotiated<'_>,
-    mut arrival: Arrival,
+    negotiated: Box<Negotiated<'_>>,
+    mut arrival: Box<Arrival>,
     Times { accepted, until }: Times,
     shared: &Rc<Shared>,
     mut shutdown: Shutdown,
 ) {
-    let Negotiated { established, offered, host, shown, alpn, began, starttls, handshake } = negotiated;
+    let Negotiated { established, offered, host, shown, alpn, began, starttls, handshake } = *negotiated;
     let Established { stream, facts } = established;
     let (common, live, client) = (&shared.common, &shared.live, arrival.client);
     let facts = Rc::new(facts);
@@ -295,7 +308,7 @@ async fn pass_on(
     }
     if let Some(offered) = &offered {
         let (facts, duration) = (&*facts, accepted.elapsed());
-        let Arrival { peer, unique_id, .. } = &arrival;
+        let Arrival { peer, unique_id, .. } = &*arrival;
         let (peer, unique_id) = (*peer, unique_id.as_ref());
         let ended = access::Ended {
             client,
@@ -365,7 +378,7 @@ async fn relay_to(
 ) -> End {
     // As in HTTP mode, connecting is a part of it.
     let span = Span::begin(upstream, life);
-    match upstream.connect(client.ip(), header).await {
+    match Box::pin(upstream.connect(client.ip(), header)).await {
         Ok(Connected { link, server, busy: _busy }) => {
             upstream.requested(server);
             let _open = upstream.opened(server);

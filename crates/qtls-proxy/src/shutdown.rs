@@ -106,6 +106,23 @@ impl Shutdown {
         self.0.borrow().replaced.is_some_and(|replaced| replaced.complete)
     }
 
+    /// The same view, for the many who wait on one thread: whoever waits through it meets nobody of another thread. Must be
+    /// asked for inside a `LocalSet`.
+    pub(crate) fn of_this_thread(&self) -> Self {
+        let mut everywhere = self.0.clone();
+        let (here, view) = watch::channel(*everywhere.borrow_and_update());
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::select! {
+                    changed = everywhere.changed() => if changed.is_err() { return },
+                    () = here.closed() => return,
+                }
+                here.send_replace(*everywhere.borrow_and_update());
+            }
+        });
+        Self(view)
+    }
+
     /// Waits until the server accepts, or is past that.
     pub async fn accepting(&mut self) {
         self.reached(Phase::Running).await;
@@ -125,6 +142,12 @@ impl Shutdown {
     /// closed.
     pub async fn unobserved(&mut self) {
         let _ = self.0.wait_for(|current| current.replaced.is_some() || current.phase >= Phase::Closing).await;
+    }
+
+    /// Waits for a phase, or a later one, with a view of its own.
+    pub(crate) fn past(&self, phase: Phase) -> impl Future<Output = ()> + use<> {
+        let mut view = self.clone();
+        async move { view.reached(phase).await }
     }
 
     async fn reached(&mut self, phase: Phase) {

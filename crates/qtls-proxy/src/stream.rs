@@ -364,7 +364,11 @@ pub(crate) fn poll_read(socket: &Socket, buffer: &mut [u8], cx: &mut Context<'_>
 
 /// A TLS connection as a stream of bytes, for those who need one (HTTP). Shutting it down sends `close_notify` and
 /// leaves the other direction open.
-pub struct TlsStream {
+///
+/// In a box: it is handed on many times from the handshake to the end, and each of those who have it would keep room for it.
+pub struct TlsStream(Box<Inner>);
+
+struct Inner {
     socket: Socket,
     tls: Tls,
     /// Plaintext that nobody has taken yet.
@@ -408,7 +412,7 @@ fn add(counter: &AtomicU64, count: usize) {
 
 impl std::fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsStream").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("TlsStream").field("socket", &self.0.socket).finish_non_exhaustive()
     }
 }
 
@@ -421,7 +425,7 @@ enum Closing {
 impl TlsStream {
     /// `plain` is what came with the last message of the handshake.
     pub(crate) fn new(socket: Socket, tls: Tls, plain: Vec<u8>) -> Self {
-        Self {
+        Self(Box::new(Inner {
             socket,
             tls,
             plain: Waiting { bytes: plain, start: 0 },
@@ -430,54 +434,58 @@ impl TlsStream {
             closing: None,
             lingers: false,
             taken: 0,
-        }
+        }))
     }
 
     /// The address of the peer, where it has one.
     pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
-        self.socket.peer_addr()
+        self.0.socket.peer_addr()
     }
 
     /// What goes through, to be read while or after somebody else has the stream.
     pub fn traffic(&self) -> Arc<Passed> {
-        self.traffic.clone()
+        self.0.traffic.clone()
     }
 
     /// Has the plaintext that goes through counted in `tally`, when it has come and before it goes.
     #[must_use]
-    pub(crate) fn counted(self, tally: Arc<Tally>) -> Self {
-        tally.received(self.plain.len());
-        Self { tally, ..self }
+    pub(crate) fn counted(mut self, tally: Arc<Tally>) -> Self {
+        tally.received(self.0.plain.len());
+        self.0.tally = tally;
+        self
     }
 
     /// Makes shutting down the end of both directions, for a server that has said all it will: what the peer still
     /// sends is discarded for a while, so that it gets to read what was sent last.
     #[must_use]
     pub fn lingering(mut self) -> Self {
-        self.lingers = true;
+        self.0.lingers = true;
         self
     }
 
     /// Closes the connection in order, as far as the peer cooperates.
     pub async fn close(mut self) {
-        self.lingers = true;
+        self.0.lingers = true;
         let _ = std::future::poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
     }
 
     /// Tells the peer that nothing more comes (`close_notify`). Reading goes on; shutting down ends both directions.
     pub fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tls.queue_close_notify();
-        poll_drain(&self.socket, &mut self.tls.outgoing, cx)
+        self.0.tls.queue_close_notify();
+        poll_drain(&self.0.socket, &mut self.0.tls.outgoing, cx)
     }
 
     /// The socket and the TLS connection, for the relay, and where to count. Nothing may have been read yet.
     pub(crate) fn into_parts(self) -> (Socket, Tls, Waiting, Arc<Tally>) {
-        (self.socket, self.tls, self.plain, self.tally)
+        let Inner { socket, tls, plain, tally, .. } = *self.0;
+        (socket, tls, plain, tally)
     }
+}
 
+impl Inner {
     /// Reads and processes once. Plaintext goes to `buffer` as far as it has room, the rest to `plain`.
     fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        let Self { socket, tls, plain, tally, taken, .. } = self;
+        let Inner { socket, tls, plain, tally, taken, .. } = self;
         with_scratch(|scratch| {
             // Room for what was asked for, and never less than the rest of a whole record.
             let want = ciphertext_len(buffer.remaining().max(MAX_FRAGMENT)) + RECORD_OVERHEAD;
@@ -512,7 +520,7 @@ impl TlsStream {
         if self.tls.outgoing.len() >= HIGH_WATER {
             ready!(poll_drain(&self.socket, &mut self.tls.outgoing, cx))?;
         }
-        let Self { socket, tls, .. } = self;
+        let Inner { socket, tls, .. } = self;
         let count = with_scratch(|scratch| {
             let count = gather(&mut scratch.plain[..HIGH_WATER]);
             let length = tls
@@ -538,7 +546,7 @@ impl TlsStream {
 
 impl AsyncRead for TlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         let before = buffer.filled().len();
         loop {
             if !this.plain.is_empty() {
@@ -570,7 +578,7 @@ impl AsyncRead for TlsStream {
 
 impl AsyncWrite for TlsStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_encrypt(cx, |buffer| {
+        self.get_mut().0.poll_encrypt(cx, |buffer| {
             let count = data.len().min(buffer.len());
             buffer[..count].copy_from_slice(&data[..count]);
             count
@@ -582,7 +590,7 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_encrypt(cx, |buffer| {
+        self.get_mut().0.poll_encrypt(cx, |buffer| {
             let mut count = 0;
             for slice in slices {
                 let part = slice.len().min(buffer.len() - count);
@@ -598,12 +606,12 @@ impl AsyncWrite for TlsStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         poll_drain(&this.socket, &mut this.tls.outgoing, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         loop {
             match &mut this.closing {
                 None => {

@@ -120,6 +120,7 @@ async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown
 
     let open = Rc::new(Open::default());
     let mut current = Current::new(common);
+    let here = shutdown.of_this_thread();
     shutdown.accepting().await;
     loop {
         let accepted = tokio::select! {
@@ -134,7 +135,7 @@ async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(accepted) => start(accepted, &mut current, &open, &shutdown).await,
+            Ok(accepted) => start(accepted, &mut current, &open, &here).await,
             // The client has gone between knocking and being let in, or its network has.
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -151,7 +152,7 @@ async fn accept(listener: Listeners, common: Arc<Common>, mut shutdown: Shutdown
         // Whatever the runtime thinks of tasks that go on for long: it would seem that nobody waits.
         let waiting = timeout(Duration::ZERO, unconstrained(listener.accept())).await;
         let Ok(Ok(accepted)) = waiting else { break };
-        start(accepted, &mut current, &open, &shutdown).await;
+        start(accepted, &mut current, &open, &here).await;
     }
     drop(listener);
     open.none().await;
@@ -220,12 +221,8 @@ async fn start(accepted: Accepted, current: &mut Current, open: &Rc<Open>, shutd
     if current.newest.has_changed().unwrap_or(false) {
         current.refresh();
     }
-    let (shared, shutdown) = (current.shared.clone(), shutdown.clone());
     let entered = Open::enter(open, place);
-    spawn_local(async move {
-        connection::serve(accepted, visit, shared, shutdown).await;
-        drop(entered);
-    });
+    spawn_local(connection::serve(accepted, visit, entered, current.shared.clone(), shutdown.clone()));
 }
 
 /// How many connections of this worker are open.

@@ -13,7 +13,7 @@ mod responder;
 mod tunnel;
 mod wire;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -41,14 +41,14 @@ use crate::config;
 use crate::hosts::Names;
 use crate::limits::Life;
 use crate::memory;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Phase, Shutdown};
 use crate::upstream::{Leg, Peer, Upstream};
 pub(crate) use responder::escape;
 
 use activity::{Activity, Exchange, Limits, Overdue};
 use body::ResponseBody;
 use framing::{Flaw, Framing};
-use proxy::{Proxy, Tunnel, Visitor};
+use proxy::{Passing, Proxy, Tunnel, Visitor};
 use reply::Refusal;
 pub use tunnel::CloseWrite;
 use tunnel::Terms;
@@ -249,45 +249,43 @@ impl End {
 ///
 /// When the shutdown drains, what is under way is finished and the client is told to send no more requests here
 /// (`Connection: close`, GOAWAY); when it closes, what is left is cut off. Must run inside a `LocalSet`.
-pub async fn serve<S>(stream: S, connection: Connection, service: Rc<Service>, shutdown: Shutdown) -> End
+pub fn serve<S>(
+    stream: S,
+    connection: Connection,
+    service: Rc<Service>,
+    shutdown: Shutdown,
+) -> impl Future<Output = End>
 where
     S: CloseWrite + Unpin + 'static,
 {
+    // Not in an `async fn`: that would keep what it is called with twice.
     let activity = Activity::new();
     let is_http2 = connection.facts.alpn.as_deref() == Some(b"h2");
     let framing = (!is_http2).then(|| Framing::new(service.head));
     let mut wire = Wire::new(stream, activity.clone(), framing);
-    let (limits, life) = (service.limits, connection.life);
-    let watch = Watch { activity: &activity, limits, life, first: Instant::now() + FIRST_REQUEST, shutdown: &shutdown };
-    let mut connection = Some(connection);
-    let mut known = None;
-    let cause = loop {
-        // What came with the handshake, or what hyper had read already, is not waited for.
-        if let Err(cause) = watch.quiet(&mut wire).await {
-            if says_goodbye(cause) {
-                let _ = timeout(CLOSE_TIMEOUT, wire.into_inner().shutdown()).await;
+    let visitor = Visitor::new(connection);
+    let server = Rc::new(Server { service, visitor, activity, shutdown, tunnel: RefCell::default() });
+    let watch = Watch { server: server.clone(), first: Instant::now() + FIRST_REQUEST };
+    async move {
+        let cause = loop {
+            // What came with the handshake, or what hyper had read already, is not waited for.
+            if let Err(cause) = watch.quiet(&mut wire).await {
+                if says_goodbye(cause) {
+                    let _ = timeout(CLOSE_TIMEOUT, wire.into_inner().shutdown()).await;
+                }
+                break cause;
             }
-            break cause;
-        }
-        if let Some(connection) = connection.take() {
-            known = Some(Rc::new(Server {
-                service: service.clone(),
-                visitor: Visitor::new(connection),
-                activity: activity.clone(),
-                shutdown: shutdown.clone(),
-                tunnel: Cell::new(None),
-            }));
-        }
-        let Some(server) = &known else { unreachable!("it was made with the first byte") };
-        if is_http2 {
-            break Box::pin(serve_http2(wire, server, &watch)).await;
-        }
-        match Box::pin(serve_http1(wire, server, &watch)).await {
-            Served::Resting(rested) => wire = rested,
-            Served::Ended(cause) => break cause,
-        }
-    };
-    End { cause, requests: activity.requests(), upstream: activity.upstream(), leg: activity.leg() }
+            if is_http2 {
+                break Box::pin(serve_http2(wire, &watch)).await;
+            }
+            match Box::pin(serve_http1(wire, &watch)).await {
+                Served::Resting(rested) => wire = rested,
+                Served::Ended(cause) => break cause,
+            }
+        };
+        let activity = &server.activity;
+        End { cause, requests: activity.requests(), upstream: activity.upstream(), leg: activity.leg() }
+    }
 }
 
 /// Whether the client is told that the connection ends.
@@ -306,37 +304,37 @@ fn answers(
     server: &Rc<Server>,
 ) -> impl HttpService<Incoming, ResBody = ResponseBody, Error = Infallible, Future: 'static> + use<> {
     let server = server.clone();
-    service_fn(move |request| {
-        let server = server.clone();
-        async move { Ok::<_, Infallible>(server.answer(request).await) }
-    })
+    service_fn(move |request| server.clone().answer(request))
 }
 
-async fn serve_http2<S>(wire: Wire<S>, server: &Rc<Server>, watch: &Watch<'_>) -> Cause
+async fn serve_http2<S>(wire: Wire<S>, watch: &Watch) -> Cause
 where
     S: CloseWrite + Unpin + 'static,
 {
+    let server = &watch.server;
     let mut http2 = server.service.http2.serve_connection(TokioIo::new(wire), answers(server));
     let ended = watch.drive(&mut http2, |http2| Pin::new(http2).graceful_shutdown(), |_| None).await;
     ended.unwrap_or(Cause::Closed)
 }
 
-async fn serve_http1<S>(wire: Wire<S>, server: &Rc<Server>, watch: &Watch<'_>) -> Served<S>
+async fn serve_http1<S>(wire: Wire<S>, watch: &Watch) -> Served<S>
 where
     S: CloseWrite + Unpin + 'static,
 {
+    let server = &watch.server;
     let mut http1 = server.service.http1.serve_connection(TokioIo::new(wire), answers(server));
     let ended = watch.drive(&mut http1, |http1| Pin::new(http1).graceful_shutdown(), Activity::rests_since).await;
     let Some(cause) = ended else {
         let http1::Parts { io, read_buf, .. } = http1.into_parts();
         let mut wire = io.into_inner();
         wire.rest(&read_buf);
+        server.visitor.rest();
         memory::rests();
         return Served::Resting(wire);
     };
     let tunnel = server.tunnel.take().filter(|_| says_goodbye(cause));
     // hyper leaves the stream open behind a request that asked for an upgrade it didn't get.
-    if !says_goodbye(cause) || watch.activity.is_shut() {
+    if !says_goodbye(cause) || server.activity.is_shut() {
         return Served::Ended(cause);
     }
     let http1::Parts { io, read_buf, .. } = http1.into_parts();
@@ -345,35 +343,28 @@ where
         let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
         return Served::Ended(cause);
     };
-    let terms = Terms { idle: watch.limits.idle, life: watch.life };
-    Served::Ended(Box::pin(tunnel.run(stream, read_buf, terms, &mut watch.shutdown.clone())).await)
+    let mut shutdown = server.shutdown.clone();
+    Served::Ended(Box::pin(tunnel.run(stream, read_buf, server.terms(), &mut shutdown)).await)
 }
 
 /// The clock and the shutdown, for one connection.
-struct Watch<'a> {
-    activity: &'a Activity,
-    limits: Limits,
-    life: Option<Life>,
+struct Watch {
+    server: Rc<Server>,
     /// When a server that stops no longer waits for a first request.
     first: Instant,
-    shutdown: &'a Shutdown,
 }
 
-impl Watch<'_> {
+impl Watch {
     /// Waits until something comes. A connection without a request has nothing of hyper's, which is the greater part of
     /// what one with requests has.
     async fn quiet<S>(&self, wire: &mut Wire<S>) -> Result<(), Cause>
     where
         S: AsyncRead + Unpin,
     {
-        let Self { activity, limits, life, first, shutdown } = *self;
-        let (mut drains, mut closes) = (shutdown.clone(), shutdown.clone());
-        let mut draining = pin!(drains.draining());
-        let mut closing = pin!(closes.closing());
-        let idle = activity.deadline(limits);
-        let until = life.map_or(idle, |life| life.end.min(idle));
-        let mut timer = pin!(sleep_until(until));
+        let Server { activity, shutdown, .. } = &*self.server;
+        let mut phase = pin!(shutdown.past(Phase::Draining));
         let mut is_draining = false;
+        let mut timer = pin!(sleep_until(self.until()));
         poll_fn(|cx| {
             if let Poll::Ready(read) = wire.poll_ahead(cx) {
                 return Poll::Ready(match read {
@@ -382,24 +373,31 @@ impl Watch<'_> {
                     Err(_) => Err(Cause::ClientGone),
                 });
             }
-            if !is_draining && draining.as_mut().poll(cx).is_ready() {
+            while phase.as_mut().poll(cx).is_ready() {
+                if is_draining {
+                    return Poll::Ready(Err(Cause::CutOff));
+                }
                 is_draining = true;
+                phase.set(shutdown.past(Phase::Closing));
                 if activity.requests() > 0 {
                     return Poll::Ready(Err(Cause::Drained));
                 }
-                timer.as_mut().reset(first.min(until));
-            }
-            if is_draining && closing.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(Cause::CutOff));
+                timer.as_mut().reset(self.first.min(self.until()));
             }
             ready!(timer.as_mut().poll(cx));
-            Poll::Ready(Err(match life {
+            Poll::Ready(Err(match self.server.life() {
                 _ if is_draining => Cause::Drained,
                 Some(life) if life.end <= Instant::now() => Cause::Expired,
                 _ => Cause::Idle,
             }))
         })
         .await
+    }
+
+    /// When a connection without a request is closed.
+    fn until(&self) -> Instant {
+        let idle = self.server.activity.deadline(self.server.service.limits);
+        self.server.life().map_or(idle, |life| life.end.min(idle))
     }
 
     /// Drives hyper's connection. None, if it may rest: when `rests` gives a moment that was [`REST`] ago.
@@ -412,12 +410,12 @@ impl Watch<'_> {
     where
         C: Future<Output = hyper::Result<()>> + Unpin,
     {
-        let Self { activity, limits, life, first, shutdown } = *self;
-        let (mut drains, mut closes) = (shutdown.clone(), shutdown.clone());
-        let mut draining = pin!(drains.draining());
+        let Server { activity, shutdown, service, .. } = &*self.server;
+        let (limits, life) = (service.limits, self.server.life());
+        let mut draining = pin!(shutdown.past(Phase::Draining));
         let mut is_draining = false;
-        let mut first = pin!(sleep_until(first));
-        let mut closing = pin!(closes.closing());
+        let mut first = pin!(sleep_until(self.first));
+        let mut closing = pin!(shutdown.past(Phase::Closing));
         let mut timer = pin!(sleep_until(activity.deadline(limits)));
         let mut expiry = life.map(|life| Box::pin(sleep_until(life.end)));
         let begun = Instant::now();
@@ -516,35 +514,56 @@ struct Server {
     activity: Rc<Activity>,
     shutdown: Shutdown,
     /// What the connection becomes when hyper is done with it.
-    tunnel: Cell<Option<Tunnel>>,
+    tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut response = self.respond(request).await;
-        if let Some(hsts) = &self.service.hsts {
-            // RFC 6797, section 7.1: one such field. The upstream's own is the better informed.
-            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
-        }
-        response
+    /// How long the connection may live.
+    fn life(&self) -> Option<Life> {
+        self.visitor.connection.life
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    /// For what the connection becomes when it is upgraded.
+    fn terms(&self) -> Terms {
+        Terms { idle: self.service.limits.idle, life: self.life() }
+    }
+
+    /// No `async fn`: such a one would keep the request twice.
+    fn answer(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+        async move {
+            // Not sooner: hyper gives a connection up whose body nobody wants before it has looked for its end.
+            let mut response = match self.accept(request) {
+                Err(response) => response,
+                Ok(passing) => {
+                    let unanswered = Unanswered(&self.activity);
+                    let (response, tunnel) = passing.run().await;
+                    std::mem::forget(unanswered);
+                    if let Some(tunnel) = tunnel {
+                        self.dig(tunnel);
+                    }
+                    response
+                }
+            };
+            if let Some(hsts) = &self.service.hsts {
+                // RFC 6797, section 7.1: one such field. The upstream's own is the better informed.
+                response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+            }
+            Ok(response)
+        }
+    }
+
+    /// What a request needs to be passed on, or the answer to one that isn't.
+    fn accept(&self, request: Request<Incoming>) -> Result<Box<Passing>, Response<ResponseBody>> {
         let exchange = Exchange::begin(&self.activity);
         if let Some(refusal) = self.refusal(&request, &exchange) {
-            return refusal.into_response(request.method(), request.headers().get(ACCEPT), exchange);
+            return Err(refusal.into_response(request.method(), request.headers().get(ACCEPT), exchange));
         }
         match &self.service.answers {
-            Answers::Pages => responder::respond(&self.visitor.connection.facts, &request, exchange),
-            Answers::Proxy(proxy) => {
-                let unanswered = Unanswered(&self.activity);
-                let (response, tunnel) = proxy.forward(&self.visitor, request, exchange).await;
-                std::mem::forget(unanswered);
-                if let Some(tunnel) = tunnel {
-                    self.dig(tunnel);
-                }
-                response
-            }
+            Answers::Pages => Err(responder::respond(&self.visitor.connection.facts, &request, exchange)),
+            Answers::Proxy(proxy) => proxy.accept(&self.visitor, request, exchange),
         }
     }
 
@@ -556,8 +575,8 @@ impl Server {
 
     /// Has bytes passed both ways: on the connection itself, when hyper is done with it, or on a stream of it.
     fn dig(&self, mut tunnel: Tunnel) {
-        let Some(stream) = tunnel.stream.take() else { return self.tunnel.set(Some(tunnel)) };
-        let terms = Terms { idle: self.service.limits.idle, life: self.visitor.connection.life };
+        let Some(stream) = tunnel.stream.take() else { return drop(self.tunnel.replace(Some(Box::new(tunnel)))) };
+        let terms = self.terms();
         let mut shutdown = self.shutdown.clone();
         tokio::task::spawn_local(async move {
             match stream.await {
@@ -623,9 +642,8 @@ pub(crate) struct LocalTasks;
 
 impl<F: Future + 'static> Executor<F> for LocalTasks {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move {
-            task.await;
-        });
+        // Not inside another future: that would hold the task twice.
+        tokio::task::spawn_local(task);
     }
 }
 

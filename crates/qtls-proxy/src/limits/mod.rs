@@ -612,6 +612,11 @@ impl Visit {
         matches!(self.address, Seat::Later(_)) || matches!(self.network, Seat::Later(_))
     }
 
+    /// Whether there is a place to be given back.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.address, Seat::Held(_)) || matches!(self.network, Seat::Held(_))
+    }
+
     /// Waits for the places that are missing, but not longer than `until`. Nothing is to be read before.
     pub(crate) async fn admitted(&mut self, gate: &Arc<Gate>, client: IpAddr, until: Instant) -> Result<(), Refused> {
         let _waiting = gate.metrics.waiting();

@@ -21,7 +21,7 @@ use crate::limits::Life;
 use crate::observe::metrics::Tally;
 use crate::shutdown::Shutdown;
 use crate::socket::Socket;
-use crate::stream::{Tls, TlsStream, Traffic, come_back, poll_drain, poll_read, poll_write, with_scratch};
+use crate::stream::{Tls, TlsStream, Traffic, Waiting, come_back, poll_drain, poll_read, poll_write, with_scratch};
 use crate::upstream::Link;
 use failing::Failing;
 use far::{Far, Outcome, Plain, Secured, Taken};
@@ -83,38 +83,38 @@ impl End {
 
 /// Relays until both directions are closed, one side fails, nothing happens for `idle`, the connection's `life` is over,
 /// or the server stops.
-pub async fn relay(
+pub fn relay<'a>(
     stream: TlsStream,
     upstream: impl Into<Link>,
     idle: Duration,
     life: Option<Life>,
-    shutdown: &mut Shutdown,
-) -> (End, Traffic) {
-    carry(stream, upstream.into(), idle, life, None, false, shutdown).await
+    shutdown: &'a mut Shutdown,
+) -> impl Future<Output = (End, Traffic)> + 'a {
+    carry(stream, upstream.into(), idle, life, None, false, shutdown)
 }
 
 /// [`relay`] for a socket whose owner has no other way to tell a stream that was cut off from a whole one: an end without
 /// `close_notify` resets it, after what came before.
-pub(crate) async fn strictly(
+pub(crate) fn strictly<'a>(
     stream: TlsStream,
     socket: Socket,
     idle: Duration,
     life: Option<Life>,
-    shutdown: &mut Shutdown,
-) -> (End, Traffic) {
-    carry(stream, socket.into(), idle, life, None, true, shutdown).await
+    shutdown: &'a mut Shutdown,
+) -> impl Future<Output = (End, Traffic)> + 'a {
+    carry(stream, socket.into(), idle, life, None, true, shutdown)
 }
 
 /// [`relay`], while somebody looks on.
-pub(crate) async fn watched(
+pub(crate) fn watched<'a>(
     stream: TlsStream,
     upstream: impl Into<Link>,
     idle: Duration,
     life: Option<Life>,
-    watch: &mut dyn Watch,
-    shutdown: &mut Shutdown,
-) -> (End, Traffic) {
-    carry(stream, upstream.into(), idle, life, Some(watch), false, shutdown).await
+    watch: &'a mut dyn Watch,
+    shutdown: &'a mut Shutdown,
+) -> impl Future<Output = (End, Traffic)> + 'a {
+    carry(stream, upstream.into(), idle, life, Some(watch), false, shutdown)
 }
 
 /// Somebody who looks at the plaintext that passes by, before it goes on, and changes nothing.
@@ -126,40 +126,53 @@ pub(crate) trait Watch {
     fn received(&mut self, bytes: &[u8]) -> bool;
 }
 
-async fn carry(
+/// No `async fn`: such a one keeps what it is called with twice, for as long as a connection is there.
+fn carry<'a>(
     stream: TlsStream,
     upstream: Link,
     idle: Duration,
     life: Option<Life>,
-    mut watch: Option<&mut dyn Watch>,
+    mut watch: Option<&'a mut dyn Watch>,
     strict: bool,
-    shutdown: &mut Shutdown,
-) -> (End, Traffic) {
+    shutdown: &'a mut Shutdown,
+) -> impl Future<Output = (End, Traffic)> + 'a {
     let (client, tls, to_upstream, tally) = stream.into_parts();
     let received = to_upstream.len() as u64;
     if watch.as_mut().is_some_and(|watch| !to_upstream.is_empty() && !watch.received(to_upstream.as_slice())) {
         watch = None;
     }
-    let near = Near { client: &client, tls, tally, watch, strict, received, idle, expires: life.map(|life| life.end) };
-    match upstream {
-        Link::Plain(socket) => near.with(Plain { socket: &socket, waiting: to_upstream }, &socket).run(shutdown).await,
-        Link::Tls(established) => {
-            let Established { stream, .. } = *established;
-            let (socket, tls, from_upstream, tally) = stream.into_parts();
-            let closed = tls.received_close();
-            let mut relay = near.with(Secured { socket: &socket, tls, tally }, &socket);
-            // Servers that speak first may have done so with the end of the handshake.
-            match relay.begin(to_upstream.as_slice(), from_upstream.as_slice(), closed) {
-                Ok(()) => relay.run(shutdown).await,
-                Err(end) => relay.finish(end).await,
+    let near = Near { tls, tally, watch, strict, received, idle, expires: life.map(|life| life.end) };
+    async move {
+        match upstream {
+            Link::Plain(socket) => {
+                near.with(&client, Plain { socket: &socket, waiting: to_upstream }, &socket).run(shutdown).await
+            }
+            Link::Tls(established) => {
+                Box::pin(carry_over_tls(near, &client, *established, to_upstream, shutdown)).await
             }
         }
     }
 }
 
+async fn carry_over_tls(
+    near: Near<'_>,
+    client: &Socket,
+    Established { stream, .. }: Established,
+    to_upstream: Waiting,
+    shutdown: &mut Shutdown,
+) -> (End, Traffic) {
+    let (socket, tls, from_upstream, tally) = stream.into_parts();
+    let closed = tls.received_close();
+    let mut relay = near.with(client, Secured { socket: &socket, tls, tally }, &socket);
+    // Servers that speak first may have done so with the end of the handshake.
+    match relay.begin(to_upstream.as_slice(), from_upstream.as_slice(), closed) {
+        Ok(()) => relay.run(shutdown).await,
+        Err(end) => relay.finish(end).await,
+    }
+}
+
 /// What a relay has before it has an upstream.
-struct Near<'s, 'w> {
-    client: &'s Socket,
+struct Near<'w> {
     tls: Tls,
     tally: Arc<Tally>,
     watch: Option<&'w mut dyn Watch>,
@@ -170,9 +183,9 @@ struct Near<'s, 'w> {
     expires: Option<Instant>,
 }
 
-impl<'s, 'w> Near<'s, 'w> {
-    fn with<F: Far>(self, far: F, upstream: &'s Socket) -> Relay<'s, 'w, F> {
-        let Self { client, tls, tally, watch, strict, received, idle, expires } = self;
+impl<'w> Near<'w> {
+    fn with<'s, F: Far>(self, client: &'s Socket, far: F, upstream: &'s Socket) -> Relay<'s, 'w, F> {
+        let Self { tls, tally, watch, strict, received, idle, expires } = self;
         Relay {
             traffic: Traffic { received, sent: 0 },
             tally,
@@ -275,19 +288,19 @@ impl<F: Far> Relay<'_, '_, F> {
         })
     }
 
-    async fn run(mut self, shutdown: &mut Shutdown) -> (End, Traffic) {
+    async fn run(&mut self, shutdown: &mut Shutdown) -> (End, Traffic) {
         let end = tokio::select! {
             biased;
-            end = poll_fn(|cx| self.poll(cx)) => end,
-            () = shutdown.closing() => {
-                self.say_goodbye().await;
-                End::Stopped
-            }
+            end = poll_fn(|cx| self.poll(cx)) => Some(end),
+            () = shutdown.closing() => None,
         };
-        self.finish(end).await
+        if end.is_none() {
+            Box::pin(self.say_goodbye()).await;
+        }
+        Box::pin(self.finish(end.unwrap_or(End::Stopped))).await
     }
 
-    async fn finish(mut self, end: End) -> (End, Traffic) {
+    async fn finish(&mut self, end: End) -> (End, Traffic) {
         match &end {
             End::Client(_) | End::Tls(_) => self.far.socket().reset_on_close(),
             End::Truncated if self.strict => self.far.socket().reset_on_close(),

@@ -27,7 +27,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderValue};
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -47,7 +47,7 @@ pub(super) use bodies::{Interrupted, UpstreamBody};
 use heads::{Heads, Watched};
 use multiplexed::Turn;
 use observed::Observed;
-use pool::{Lease, Pool, Sender};
+use pool::{Lease, Pool, Sender, Sending};
 pub(super) use upgrade::Tunnel;
 use upgrade::{Answer, Wanted};
 pub(super) use visitor::Visitor;
@@ -117,13 +117,13 @@ impl Proxy {
         }))
     }
 
-    /// Passes a request on, and the response back; and whatever comes behind that, if it switches protocols.
-    pub(super) async fn forward(
+    /// What a request needs to be passed on, or the answer to one that isn't.
+    pub(super) fn accept(
         &self,
         visitor: &Visitor,
         mut request: Request<Incoming>,
         exchange: Rc<Exchange>,
-    ) -> (Response<ResponseBody>, Option<Tunnel>) {
+    ) -> Result<Box<Passing>, Response<ResponseBody>> {
         let accept = request.headers().get(ACCEPT).cloned();
         let wanted = Wanted::of(&mut request);
         let method = request.method().clone();
@@ -133,25 +133,46 @@ impl Proxy {
                 request::Options { client_cert: self.0.upstream.wants_client_cert(), body_limit: self.0.body_limit };
             Ok((request::prepare(request, visitor, &exchange, options)?, wanted))
         });
-        let outcome = match outgoing {
+        match outgoing {
             Ok((outgoing, wanted)) => {
-                exchange.awaits_head(true);
-                let client = visitor.connection.client.ip();
-                let under_way = async {
-                    match wanted {
-                        None => self.0.exchange(outgoing, &method, client, &exchange).await.map(Answer::of),
-                        Some(wanted) => self.0.switch(wanted, outgoing, &method, client, &exchange).await,
-                    }
-                };
-                let outcome = self.0.in_time(under_way, &method, &exchange, end).await;
-                exchange.awaits_head(false);
-                outcome
+                let (proxy, client) = (self.0.clone(), visitor.connection.client.ip());
+                Ok(Box::new(Passing { proxy, outgoing, wanted, method, accept, end, exchange, client }))
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(refusal.into_response(&method, accept.as_ref(), exchange)),
+        }
+    }
+}
+
+/// A request that is to be passed on.
+pub(super) struct Passing {
+    proxy: Rc<Inner>,
+    outgoing: request::Outgoing,
+    wanted: Option<Wanted>,
+    method: Method,
+    accept: Option<HeaderValue>,
+    end: Option<Instant>,
+    exchange: Rc<Exchange>,
+    client: IpAddr,
+}
+
+impl Passing {
+    /// Passes it on, and the response back; and whatever comes behind that, if it switches protocols.
+    pub(super) async fn run(self: Box<Self>) -> (Response<ResponseBody>, Option<Tunnel>) {
+        let Self { proxy, outgoing, wanted, method, accept, end, exchange, client } = *self;
+        exchange.awaits_head(true);
+        let outcome = match wanted {
+            None => {
+                let exchanging = pin!(proxy.exchange(outgoing, &method, client, &exchange));
+                proxy.in_time(exchanging, &method, &exchange, end).await.map(Answer::of)
+            }
+            Some(wanted) => {
+                let switching = Box::pin(proxy.switch(wanted, outgoing, &method, client, &exchange));
+                proxy.in_time(switching, &method, &exchange, end).await
+            }
         };
+        exchange.awaits_head(false);
         match outcome {
             Ok(Answer::Passed(response, lease)) => {
-                let proxy = self.0.clone();
                 let response = response.map(|body| {
                     let body = UpstreamBody::new(body, lease, proxy, exchange.clone(), method, end);
                     ResponseBody::upstream(body, exchange)
@@ -170,7 +191,7 @@ impl Inner {
     /// What ends before its head at the latest when its time is over.
     async fn in_time<T>(
         &self,
-        under_way: impl Future<Output = Result<T, Refusal>>,
+        under_way: impl Future<Output = Result<T, Refusal>> + Unpin,
         method: &Method,
         exchange: &Exchange,
         end: Option<Instant>,
@@ -188,81 +209,83 @@ impl Inner {
         }
     }
 
-    async fn exchange(
+    /// No `async fn`: such a one would keep the request twice.
+    fn exchange(
         &self,
-        outgoing: request::Outgoing,
+        request::Outgoing { mut request, repeatable }: request::Outgoing,
         method: &Method,
         client: IpAddr,
         exchange: &Exchange,
-    ) -> Result<(Response<Incoming>, Lease), Refusal> {
-        let request::Outgoing { mut request, repeatable } = outgoing;
-        let replaceable = matches!(request.body(), RequestBody::Empty);
-        let mut last: Option<(ServerId, Failure)> = None;
-        // Whether a connection of the pool may still be used.
-        let mut pooled = true;
-        // Whether it was sent to a server that may have begun with it.
-        let mut sent_before = false;
-        for server in self.upstream.order(client) {
-            if let Some((before, _)) = last {
-                self.upstream.passed_on(before);
-            }
-            exchange.occupies(server, self.upstream.occupy(server));
-            while let Some(lease) = pooled.then(|| self.pool.take(server)).flatten() {
-                if !self.upstream.leads_to(server, lease.peer()) {
-                    self.pool.discard(lease);
-                    continue;
+    ) -> impl Future<Output = Result<(Response<Incoming>, Lease), Refusal>> {
+        async move {
+            let replaceable = matches!(request.body(), RequestBody::Empty);
+            let mut last: Option<(ServerId, Failure)> = None;
+            // Whether a connection of the pool may still be used.
+            let mut pooled = true;
+            // Whether it was sent to a server that may have begun with it.
+            let mut sent_before = false;
+            for server in self.upstream.order(client) {
+                if let Some((before, _)) = last {
+                    self.upstream.passed_on(before);
                 }
-                let copy = (repeatable || (replaceable && lease.is_http2())).then(|| request::copy(&request));
-                match (self.send(lease, request, exchange).await, copy) {
-                    // It had been closed while it was idle.
-                    (Sent::Unsent(unsent), _) => request = unsent,
-                    // It was being closed while the request was on its way.
-                    (Sent::Failed(failure @ (Failure::Closed(_) | Failure::Tls)), Some(copy)) if repeatable => {
-                        tracing::debug!("an idle upstream connection had ended: {failure}; trying a new one");
-                        request = copy;
-                        pooled = false;
-                        sent_before = true;
+                exchange.occupies(server, self.upstream.occupy(server));
+                while let Some(lease) = pooled.then(|| self.pool.take(server)).flatten() {
+                    if !self.upstream.leads_to(server, lease.peer()) {
+                        self.pool.discard(lease);
+                        continue;
                     }
-                    (Sent::Failed(Failure::Unprocessed(why)), Some(copy)) => {
-                        tracing::debug!("an upstream connection took no more requests: {why}; trying a new one");
-                        request = copy;
-                        pooled = false;
-                    }
-                    (sent, _) => return self.settle(sent, server, method),
-                }
-            }
-            let failure = match self.connect(server, method).await {
-                Ok(Ok(lease)) => {
-                    let copy = (replaceable && lease.is_http2()).then(|| request::copy(&request));
-                    let failure = match (self.send(lease, request, exchange).await, copy) {
-                        (Sent::Unsent(unsent), _) => {
-                            request = unsent;
-                            Failure::Closed("before the request".to_owned())
-                        }
-                        (Sent::Failed(failure @ Failure::Unprocessed(_)), Some(copy)) => {
+                    let copy = (repeatable || (replaceable && lease.is_http2())).then(|| request::copy(&request));
+                    match (self.send(lease, request, exchange).await, copy) {
+                        // It had been closed while it was idle.
+                        (Sent::Unsent(unsent), _) => request = unsent,
+                        // It was being closed while the request was on its way.
+                        (Sent::Failed(failure @ (Failure::Closed(_) | Failure::Tls)), Some(copy)) if repeatable => {
+                            tracing::debug!("an idle upstream connection had ended: {failure}; trying a new one");
                             request = copy;
-                            failure
+                            pooled = false;
+                            sent_before = true;
+                        }
+                        (Sent::Failed(Failure::Unprocessed(why)), Some(copy)) => {
+                            tracing::debug!("an upstream connection took no more requests: {why}; trying a new one");
+                            request = copy;
+                            pooled = false;
                         }
                         (sent, _) => return self.settle(sent, server, method),
-                    };
-                    self.report(server, &failure, method);
-                    failure
+                    }
                 }
-                Ok(Err(error)) => {
-                    let failure = Failure::before_head(&error);
-                    self.report(server, &failure, method);
-                    failure
+                let failure = match Box::pin(self.connect(server, method)).await {
+                    Ok(Ok(lease)) => {
+                        let copy = (replaceable && lease.is_http2()).then(|| request::copy(&request));
+                        let failure = match (self.send(lease, request, exchange).await, copy) {
+                            (Sent::Unsent(unsent), _) => {
+                                request = unsent;
+                                Failure::Closed("before the request".to_owned())
+                            }
+                            (Sent::Failed(failure @ Failure::Unprocessed(_)), Some(copy)) => {
+                                request = copy;
+                                failure
+                            }
+                            (sent, _) => return self.settle(sent, server, method),
+                        };
+                        self.report(server, &failure, method);
+                        failure
+                    }
+                    Ok(Err(error)) => {
+                        let failure = Failure::before_head(&error);
+                        self.report(server, &failure, method);
+                        failure
+                    }
+                    Err(error) => Failure::Connect(error),
+                };
+                last = Some((server, failure));
+                // It was sent before, though to a connection that had ended: to this server, and so to no other one.
+                if sent_before {
+                    break;
                 }
-                Err(error) => Failure::Connect(error),
-            };
-            last = Some((server, failure));
-            // It was sent before, though to a connection that had ended: to this server, and so to no other one.
-            if sent_before {
-                break;
             }
+            let failure = last.map_or_else(|| Failure::Connect(self.upstream.none_up()), |(_, failure)| failure);
+            Err(failure.refusal())
         }
-        let failure = last.map_or_else(|| Failure::Connect(self.upstream.none_up()), |(_, failure)| failure);
-        Err(failure.refusal())
     }
 
     /// A new connection, or a place on one that somebody else has made meanwhile.
@@ -336,35 +359,44 @@ impl Inner {
     }
 
     /// Sends a request and waits for the head of the response.
-    async fn send(&self, mut lease: Lease, mut request: Request<RequestBody>, exchange: &Exchange) -> Sent {
-        if !request::speak(&mut request, lease.is_http2(), self.scheme.clone()) {
-            return Sent::Unspeakable;
+    fn send(
+        &self,
+        mut lease: Lease,
+        mut request: Request<RequestBody>,
+        exchange: &Exchange,
+    ) -> impl Future<Output = Sent> {
+        let sending = request::speak(&mut request, lease.is_http2(), self.scheme.clone()).then(|| {
+            exchange.reaches(lease.peer(), lease.leg());
+            if !lease.is_http2() {
+                lease.heads.await_one();
+            }
+            lease.sender.send(request)
+        });
+        async move {
+            let Some(sending) = sending else { return Sent::Unspeakable };
+            self.answer(sending, lease, exchange).await
         }
-        exchange.reaches(lease.peer(), lease.leg());
+    }
+
+    async fn answer(&self, mut sending: Sending, mut lease: Lease, exchange: &Exchange) -> Sent {
         let idle = self.upstream.idle_timeout();
         let mut count = Count { upstream: &self.upstream, server: lease.server(), sent: true };
-        if !lease.is_http2() {
-            lease.heads.await_one();
-        }
-        let outcome = {
-            let Lease { sender, timer, .. } = &mut lease;
-            let mut sending = pin!(sender.send(request));
-            timer.as_mut().reset(Instant::now() + idle);
-            poll_fn(|cx| {
-                loop {
-                    if let Poll::Ready(outcome) = sending.as_mut().poll(cx) {
-                        return Poll::Ready(Some(outcome));
-                    }
-                    if timer.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    // While a body is being sent, silence of the server is none.
-                    let Some(later) = exchange.uploaded_within(idle) else { return Poll::Ready(None) };
-                    timer.as_mut().reset(later);
+        lease.timer.as_mut().reset(Instant::now() + idle);
+        let timer = &mut lease.timer;
+        let outcome = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(outcome) = sending.as_mut().poll(cx) {
+                    return Poll::Ready(Some(outcome));
                 }
-            })
-            .await
-        };
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                // While a body is being sent, silence of the server is none.
+                let Some(later) = exchange.uploaded_within(idle) else { return Poll::Ready(None) };
+                timer.as_mut().reset(later);
+            }
+        })
+        .await;
         match outcome {
             Some(Ok(response)) => Sent::Answered(response, lease),
             Some(Err(mut error)) => match error.take_message() {

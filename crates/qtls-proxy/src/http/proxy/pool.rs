@@ -49,14 +49,14 @@ pub(super) enum Sender {
     Http2(Stream),
 }
 
+/// A request that is under way. In a box: it has the request in it, and is handed on.
+pub(super) type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>>;
+
 impl Sender {
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    pub(super) fn send(&mut self, request: Request<RequestBody>) -> Sending {
         match self {
-            Self::Http1 { sender, .. } => sender.try_send_request(request).await,
-            Self::Http2(stream) => stream.sender().try_send_request(request).await,
+            Self::Http1 { sender, .. } => Box::pin(sender.try_send_request(request)),
+            Self::Http2(stream) => Box::pin(stream.sender().try_send_request(request)),
         }
     }
 }

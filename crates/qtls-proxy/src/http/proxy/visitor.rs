@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -31,9 +32,10 @@ const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain
 #[derive(Debug)]
 pub(in crate::http) struct Visitor {
     pub(in crate::http) connection: Connection,
-    fields: OnceCell<Fields>,
+    /// Made with the first request, and again after a rest.
+    fields: RefCell<Option<Rc<Fields>>>,
     /// Clients rarely change the host from one request to the next.
-    host: RefCell<Option<Host>>,
+    host: RefCell<Option<Box<Host>>>,
 }
 
 #[derive(Debug)]
@@ -66,18 +68,25 @@ pub(super) struct Host {
 
 impl Visitor {
     pub(in crate::http) fn new(connection: Connection) -> Self {
-        Self { connection, fields: OnceCell::new(), host: RefCell::new(None) }
+        Self { connection, fields: RefCell::new(None), host: RefCell::new(None) }
     }
 
     /// The fields that name `host`, which must be a valid `Host`: those of the last request if it is the same again.
     pub(super) fn host(&self, host: &[u8], make: impl FnOnce() -> Option<HeaderValue>) -> Option<Host> {
         let mut known = self.host.borrow_mut();
         if let Some(known) = known.as_ref().filter(|known| known.host.as_bytes() == host) {
-            return Some(known.clone());
+            return Some((**known).clone());
         }
-        let host = make()?;
+        // A copy of its own: as a part of the request, it would keep the buffer that the request was read into.
+        let host = HeaderValue::from_bytes(make()?.as_bytes()).ok()?;
         let forwarded = forwarded(self.address(), self.connection.local.ip().to_canonical(), &host)?;
-        Some(known.insert(Host { host, forwarded }).clone())
+        Some((**known.insert(Box::new(Host { host, forwarded }))).clone())
+    }
+
+    /// Gives back what can be made again.
+    pub(in crate::http) fn rest(&self) {
+        self.fields.take();
+        self.host.take();
     }
 
     /// Says who visits.
@@ -85,7 +94,7 @@ impl Visitor {
     /// What came from outside under these names must be gone already. The certificates themselves are large, and for
     /// upstreams only that want them.
     pub(super) fn introduce(&self, headers: &mut HeaderMap, host: Host, wants_client_cert: bool) {
-        let fields = self.fields.get_or_init(|| self.fields());
+        let fields = self.fields.borrow_mut().get_or_insert_with(|| Rc::new(self.fields())).clone();
         headers.insert(header::HOST, host.host.clone());
         headers.insert(header::FORWARDED, host.forwarded);
         headers.insert(X_FORWARDED_FOR, fields.client.clone());
