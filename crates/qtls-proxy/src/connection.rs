@@ -330,7 +330,6 @@ async fn pass_on(
 }
 
 /// What a client came for.
-#[expect(clippy::large_enum_variant, reason = "it is handed on once and never kept: a box would only cost")]
 enum Came {
     Handshake(Established),
     /// To cancel a query, without TLS.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use qtls_core::{Error, Result};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet, yield_now};
 use tokio::time::sleep_until;
 
 use super::arguments::{Amount, Handshakes};
@@ -130,6 +130,18 @@ impl Units {
     }
 }
 
+/// Waits for a moment: the last of it awake, since the runtime's clock goes by milliseconds, which is longer than what is
+/// measured.
+async fn until(due: Instant) {
+    const AWAKE: Duration = Duration::from_millis(2);
+    if let Some(long_before) = due.checked_sub(AWAKE) {
+        sleep_until(long_before.into()).await;
+    }
+    while Instant::now() < due {
+        yield_now().await;
+    }
+}
+
 async fn phase<W: Work>(works: Vec<W>, units: &Arc<Units>) -> Result<(Vec<W>, Latencies)> {
     let mut tasks = JoinSet::new();
     for mut work in works {
@@ -138,7 +150,7 @@ async fn phase<W: Work>(works: Vec<W>, units: &Arc<Units>) -> Result<(Vec<W>, La
             let mut latencies = Latencies::default();
             while let Some(due) = units.take() {
                 if let Some(due) = due {
-                    sleep_until(due.into()).await;
+                    until(due).await;
                 }
                 let begun = due.unwrap_or_else(Instant::now);
                 latencies.add(work.once().await?.saturating_duration_since(begun));

@@ -528,7 +528,7 @@ impl Server {
         Terms { idle: self.service.limits.idle, life: self.life() }
     }
 
-    /// No `async fn`: such a one would keep the request twice.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep the request twice")]
     fn answer(
         self: Rc<Self>,
         request: Request<Incoming>,
@@ -556,6 +556,7 @@ impl Server {
     }
 
     /// What a request needs to be passed on, or the answer to one that isn't.
+    #[expect(clippy::result_large_err, reason = "it is an answer like any other, and is handed on once")]
     fn accept(&self, request: Request<Incoming>) -> Result<Box<Passing>, Response<ResponseBody>> {
         let exchange = Exchange::begin(&self.activity);
         if let Some(refusal) = self.refusal(&request, &exchange) {

@@ -118,6 +118,7 @@ impl Proxy {
     }
 
     /// What a request needs to be passed on, or the answer to one that isn't.
+    #[expect(clippy::result_large_err, reason = "it is an answer like any other, and is handed on once")]
     pub(super) fn accept(
         &self,
         visitor: &Visitor,
@@ -209,7 +210,7 @@ impl Inner {
         }
     }
 
-    /// No `async fn`: such a one would keep the request twice.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep the request twice")]
     fn exchange(
         &self,
         request::Outgoing { mut request, repeatable }: request::Outgoing,

@@ -70,15 +70,26 @@ impl Bench {
 
     /// Measures a server once.
     pub(crate) fn measure(&self, server: &Started, key: &str, arguments: &[&str]) -> Value {
+        json(&mut self.measuring(pinned(1, "qtls-bench"), (server.port, server.id()), key, arguments))
+    }
+
+    /// The command that measures a server: its port and its process.
+    pub(crate) fn measuring(
+        &self,
+        mut command: Command,
+        (port, process): (u16, u32),
+        key: &str,
+        arguments: &[&str],
+    ) -> Command {
         let certs = self.pki.path().join(key).join("certs");
-        let mut command = pinned(1, "qtls-bench");
-        command.args(arguments).arg(format!("localhost:{}", server.port));
+        command.args(arguments).arg(format!("localhost:{port}"));
         command
             .arg("--ca")
             .arg(certs.join("qsign-ca-bundle.pem"))
             .arg("--certificate")
-            .arg(certs.join("server-cert.pem"));
-        json(command.args(["--json", "--pid", &server.id().to_string()]))
+            .arg(certs.join("server-cert.pem"))
+            .args(["--json", "--pid", &process.to_string()]);
+        command
     }
 
     /// The median of one figure for each server: all of them are measured once, then again, so that what disturbs the
@@ -107,8 +118,12 @@ impl Bench {
         all.into_iter().map(median).collect()
     }
 
-    /// The floor of a full handshake, in µs of processor time, at this moment, on the processor of the servers.
+    /// The floor of a full handshake, in µs of processor time, at this moment, on the processor of the servers. The other
+    /// processor is as busy as it is with the generator: on many machines, two of them are one core.
     pub(crate) fn floor(&self, group: &str, key: &str) -> f64 {
+        let only = ["--group", "x25519mlkem768", "--signature", "ecdsa-p256"];
+        // It ends with this function.
+        let _busy = Running::start(pinned(1, "qtls-bench").args(["crypto", "--count", "100000000"]).args(only));
         let count = self.count(if key == "rsa-4096" { 200 } else { 1000 });
         let mut command = pinned(0, "qtls-bench");
         command.args(["crypto", "--json", "--group", group, "--signature", key, "--count", &count]);
@@ -145,7 +160,8 @@ fn on(processor: u32, command: Command) -> Command {
     pinned
 }
 
-fn json(command: &mut Command) -> Value {
+/// What a command prints, which has to succeed.
+pub(crate) fn json(command: &mut Command) -> Value {
     let finished = run_within(command, b"", PATIENCE).expect_success();
     serde_json::from_str(finished.stdout.trim()).unwrap_or_else(|error| panic!("{error}: {}", finished.said()))
 }

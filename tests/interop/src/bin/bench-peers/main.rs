@@ -4,7 +4,9 @@
 //! Servers run on the first processor, the generator and what stands behind the servers on the second. What is compared is
 //! processor time of the server for each unit of work: on a machine that has other guests, it is disturbed least.
 
+mod alone;
 mod bench;
+mod plot;
 mod subjects;
 mod tables;
 
@@ -12,7 +14,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bench::Bench;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tables::Tables;
+
+/// How many files each of the processes may have open, if the system lets them: a connection has one or two.
+const OPEN_FILES: u64 = 65_536;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +49,14 @@ fn run(arguments: &[String]) -> Result<(), String> {
     if let Some(name) = unknown {
         let known: Vec<_> = tables::ALL.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no table {name:?}, but: {}", known.join(", ")));
+    }
+    // Inherited by all that is started.
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < OPEN_FILES) {
+        let more = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
+        if setrlimit(Resource::Nofile, more).is_err() {
+            say("the system's limit of open files stays: as root, there would be more idle connections");
+        }
     }
     let bench = Bench::new(scale)?;
     let mut tables = Tables::new(&bench);

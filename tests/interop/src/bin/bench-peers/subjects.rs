@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use qtls_interop::process::Running;
 use qtls_interop::server::free_port;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, peer, pinned};
@@ -117,6 +117,24 @@ impl Subject {
     }
 }
 
+/// The configuration of qtls-server.
+pub(crate) fn ours(bench: &Bench, setup: Setup, port: u16) -> Value {
+    let (cert, key) = bench.server(setup.key);
+    let protocol = match setup.mode {
+        Mode::Http => "http",
+        Mode::Tcp => "tcp",
+    };
+    json!({
+        "server": { "listen_address": "127.0.0.1", "listen_port": port, "worker_threads": 1, "max_connections": 30_000 },
+        "tls": { "session_timeout": if setup.tickets { 7200 } else { 0 } },
+        "certificates": { "server_cert": cert, "server_key": key },
+        "upstream": { "protocol": protocol, "servers": [format!("127.0.0.1:{}", bench.backend)],
+                      "timeouts": { "idle": 3600 } },
+        "limits": { "idle_timeout": 3600 },
+        "logging": { "level": "warn", "console": true },
+    })
+}
+
 struct Configured<'a> {
     bench: &'a Bench,
     setup: Setup,
@@ -140,21 +158,7 @@ impl Configured<'_> {
     }
 
     fn ours(&self) -> String {
-        let (cert, key) = self.files();
-        let (protocol, idle) = match self.setup.mode {
-            Mode::Http => ("http", 3600),
-            Mode::Tcp => ("tcp", 3600),
-        };
-        let config = json!({
-            "server": { "listen_address": "127.0.0.1", "listen_port": self.port, "worker_threads": 1, "max_connections": 60_000 },
-            "tls": { "session_timeout": if self.setup.tickets { 7200 } else { 0 } },
-            "certificates": { "server_cert": cert, "server_key": key },
-            "upstream": { "protocol": protocol, "servers": [format!("127.0.0.1:{}", self.bench.backend)],
-                          "timeouts": { "idle": idle } },
-            "limits": { "idle_timeout": idle },
-            "logging": { "level": "warn", "console": true },
-        });
-        config.to_string()
+        ours(self.bench, self.setup, self.port).to_string()
     }
 
     fn nginx(&self) -> String {

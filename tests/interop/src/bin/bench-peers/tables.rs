@@ -7,21 +7,24 @@ use std::process::Command;
 
 use qtls_interop::peers;
 use qtls_interop::process::run;
-use rustix::process::{Resource, getrlimit};
 
 use crate::bench::{Bench, ROUNDS, median};
 use crate::subjects::{Mode, Setup, Started, Subject};
+use crate::{alone, plot};
 
 type Make = fn(&Bench) -> Result<String, String>;
 
 /// Every table, in the order of the document.
-pub(crate) const ALL: [(&str, Make); 6] = [
+pub(crate) const ALL: [(&str, Make); 9] = [
     ("floor", floor),
     ("handshakes", handshakes),
     ("resumed", resumed),
     ("data", data),
     ("idle", idle),
-    ("alone", alone),
+    ("open", alone::open),
+    ("workers", alone::workers),
+    ("latency", alone::latency),
+    ("start", alone::start),
 ];
 
 /// A group, as `--group` has it and as the registry does.
@@ -59,7 +62,11 @@ impl Tables {
             };
             text = format!("{before}{begin}\n{table}\n{end}{after}");
         }
-        fs::write(path, text).map_err(at)
+        fs::write(path, text).map_err(at)?;
+        // One picture for all languages.
+        let Some((_, table)) = self.made.iter().find(|(name, _)| *name == "handshakes") else { return Ok(()) };
+        let picture = path.with_file_name("handshakes.svg");
+        fs::write(&picture, plot::draw(table)).map_err(|error| format!("{}: {error}", picture.display()))
     }
 }
 
@@ -79,7 +86,7 @@ fn floor(bench: &Bench) -> Result<String, String> {
 }
 
 /// A figure, with so many digits behind the point.
-fn cell(figure: f64, digits: usize) -> String {
+pub(crate) fn cell(figure: f64, digits: usize) -> String {
     format!("{figure:.digits$}")
 }
 
@@ -181,8 +188,8 @@ fn data(bench: &Bench) -> Result<String, String> {
 }
 
 fn idle(bench: &Bench) -> Result<String, String> {
-    let count = bench.count(2000);
-    let base = ["idle", "--connections", &count, "--newcomers", "200"];
+    // Fewer would be lost in what a process takes and gives back as it runs.
+    let base = ["idle", "--connections", "2000", "--newcomers", "200", "--settle", "5"];
     let mut text = heading(
         "KiB (PSS) of an idle connection",
         ["HTTP, after the handshake", "HTTP, after a request", "TCP, after a request"],
@@ -212,26 +219,11 @@ fn idle(bench: &Bench) -> Result<String, String> {
     Ok(text)
 }
 
-/// What has nobody to be compared with.
-fn alone(bench: &Bench) -> Result<String, String> {
-    let setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: false };
-    let server = Subject::Ours.start(bench, setup)?;
-    // As many as there are descriptors for, at both ends.
-    let limit = getrlimit(Resource::Nofile).maximum.and_then(|limit| u32::try_from(limit.saturating_sub(1000)).ok());
-    let many = bench.count(limit.map_or(20_000, |limit| limit.min(20_000)));
-    let value = bench.measure(&server, setup.key, &["idle", "--connections", &many, "--newcomers", "3000"]);
-    let mut text = "| | |\n|---|---|\n".to_owned();
-    let (before, beside) = (&value["cpu_us_before"], &value["cpu_us_beside"]);
-    let _ = writeln!(text, "| µs of processor time for a handshake, with no other connection | {before} |");
-    let _ = writeln!(text, "| the same beside {many} idle connections | {beside} |");
-    Ok(text)
-}
-
-fn heading<const N: usize>(what: &str, columns: [&str; N]) -> String {
+pub(crate) fn heading<const N: usize>(what: &str, columns: [&str; N]) -> String {
     format!("| {what} | {} |\n|---|{}\n", columns.join(" | "), "---|".repeat(N))
 }
 
-fn line(name: &str, cells: impl IntoIterator<Item = String>) -> String {
+pub(crate) fn line(name: &str, cells: impl IntoIterator<Item = String>) -> String {
     format!("| {name} | {} |\n", cells.into_iter().collect::<Vec<_>>().join(" | "))
 }
 

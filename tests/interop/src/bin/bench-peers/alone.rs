@@ -1,0 +1,193 @@
+//! What has nobody to be compared with: our server beside itself.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qtls_interop::process::{Running, run};
+use qtls_interop::programs;
+use qtls_interop::server::free_port;
+use rustix::process::{Resource, getrlimit};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::bench::{Bench, ROUNDS, json as measured, median, pinned};
+use crate::subjects::{Mode, Setup, Subject, ours};
+use crate::tables::{cell, heading, line};
+
+const P256: Setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: false };
+
+/// Handshakes beside open connections.
+pub(crate) fn open(bench: &Bench) -> Result<String, String> {
+    // As many as there are descriptors for, at both ends.
+    let limit = getrlimit(Resource::Nofile).maximum.and_then(|limit| u32::try_from(limit.saturating_sub(1000)).ok());
+    let most = limit.unwrap_or(20_000).min(20_000);
+    let newcomers = bench.count(4000);
+    let mut text =
+        "| open connections | µs of processor time for a handshake, before | the same, beside them | ratio |\n\
+                    |---|---|---|---|\n"
+            .to_owned();
+    for connections in [10, 1000, 10_000, 20_000].map(|wanted| most.min(wanted)) {
+        let server = Subject::Ours.start(bench, P256)?;
+        let connections = connections.to_string();
+        let arguments = ["idle", "--connections", &connections, "--newcomers", &newcomers];
+        let value = bench.measure(&server, P256.key, &arguments);
+        let figures = ["cpu_us_before", "cpu_us_beside"].map(|name| value[name].as_f64().unwrap_or(f64::NAN));
+        let [before, beside] = figures;
+        text += &line(&connections, [cell(before, 0), cell(beside, 0), cell(beside / before, 2)]);
+    }
+    Ok(text)
+}
+
+/// Our server on both processors, by this configuration.
+struct Free {
+    process: Running,
+    port: u16,
+    _work: TempDir,
+}
+
+impl Free {
+    fn start(command: Command, port: u16, config: &Value) -> Result<Self, String> {
+        let work = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
+        let path = work.path().join("server.json");
+        fs::write(&path, config.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut command = command;
+        let process = Running::start(command.arg("--config").arg(&path));
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if begin.elapsed() > Duration::from_secs(20) {
+                return Err(format!("qtls-server doesn't listen:\n{}", process.said()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self { process, port, _work: work })
+    }
+}
+
+/// One worker and two, on the same two processors, with the same load: what two get in each other's way, a handshake costs
+/// more.
+pub(crate) fn workers(bench: &Bench) -> Result<String, String> {
+    let count = bench.count(8000);
+    let mut rows = Vec::new();
+    for workers in [1, 2] {
+        let port = free_port();
+        let mut config = ours(bench, P256, port);
+        config["server"]["worker_threads"] = json!(workers);
+        rows.push(Free::start(programs::command("qtls-server"), port, &config)?);
+    }
+    let mut all = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        for (server, figures) in rows.iter().zip(&mut all) {
+            let arguments = ["handshakes", "--threads", "2", "--concurrency", "32", "--count", &count];
+            let server = (server.port, server.process.id());
+            let value = measured(&mut bench.measuring(programs::command("qtls-bench"), server, P256.key, &arguments));
+            figures.push(value["cpu_us"].as_f64().unwrap_or(f64::NAN));
+        }
+    }
+    let [one, two] = all.map(median);
+    let mut text =
+        heading("workers", ["µs of processor time for a handshake", "handshakes for the same time, of each"]);
+    text += &line("1", [cell(one, 0), cell(1.0, 2)]);
+    text += &line("2", [cell(two, 0), cell(one / two, 2)]);
+    Ok(text)
+}
+
+/// Latencies at half of what one worker can do, with and without clients beside whose handshake takes an RSA-4096
+/// signature.
+pub(crate) fn latency(bench: &Bench) -> Result<String, String> {
+    let port = free_port();
+    let (cert, key) = bench.server("rsa-4096");
+    let mut config = ours(bench, P256, port);
+    config["certificates"]["additional"] = json!([{ "cert": cert, "key": key }]);
+    let server = Free::start(pinned(0, "qtls-server"), port, &config)?;
+    let server = (server.port, server.process.id());
+    let handshakes = |key: &str, more: &[&str]| {
+        let arguments = [&["handshakes", "--signature", key], more].concat();
+        bench.measuring(pinned(1, "qtls-bench"), server, key, &arguments)
+    };
+    let count = bench.count(4000);
+    let number = |value: &Value, name: &str| value[name].as_f64().unwrap_or(f64::NAN);
+    // What it can do is what its processor has time for: on two processors, the generator is slower than the server.
+    let cost = |key: &str, count: &str| number(&measured(&mut handshakes(key, &["--count", count])), "cpu_us");
+    let half = 0.5e6 / cost(P256.key, &count);
+    // A tenth of the processor's time.
+    let slow = 0.1e6 / cost("rsa-4096", &bench.count(200));
+    let rated = |key: &str, rate: f64, seconds: f64| {
+        let (count, rate) = ((rate * seconds).ceil().to_string(), rate.to_string());
+        handshakes(key, &["--rate", &rate, "--count", &count, "--warm-up", "20"])
+    };
+    let seconds = 10.0 * bench.scale;
+    let mut all = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        all[0].push(measured(&mut rated(P256.key, half, seconds)));
+        let beside = Running::start(&mut rated("rsa-4096", slow, seconds + 2.0));
+        thread::sleep(Duration::from_secs(1));
+        all[1].push(measured(&mut rated(P256.key, half * 0.8, seconds)));
+        let finished = beside.finish(Duration::from_secs(60)).expect_success();
+        let value = serde_json::from_str(finished.stdout.trim());
+        all[2].push(value.map_err(|error| format!("{error}: {}", finished.said()))?);
+    }
+    let mut text = heading("latency of a handshake, µs", ["a second", "p50", "p99", "p99 ÷ p50"]);
+    let names = ["P-256 at half load", "P-256 at 40 %, beside RSA-4096", "RSA-4096 at 10 %, beside P-256"];
+    for (name, values) in names.iter().zip(&all) {
+        let of = |figure: &str| median(values.iter().map(|value| number(value, figure)).collect());
+        let (p50, p99) = (of("p50_us"), of("p99_us"));
+        text += &line(name, [cell(of("per_second"), 0), cell(p50, 0), cell(p99, 0), cell(p99 / p50, 1)]);
+    }
+    Ok(text)
+}
+
+/// How soon a server is there, and what it is made of.
+pub(crate) fn start(bench: &Bench) -> Result<String, String> {
+    let (cert, _) = bench.server(P256.key);
+    let bundle = cert.with_file_name("qsign-ca-bundle.pem");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&bundle).map_err(|error| error.to_string())? {
+        roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    }
+    let client = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let port = free_port();
+        let begin = Instant::now();
+        let server = Free::start(programs::command("qtls-server"), port, &ours(bench, P256, port))?;
+        let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+        let connection = ClientConnection::new(client.clone(), name).map_err(|error| error.to_string())?;
+        let socket = TcpStream::connect(("127.0.0.1", server.port)).map_err(|error| error.to_string())?;
+        let mut stream = StreamOwned::new(connection, socket);
+        stream.conn.complete_io(&mut stream.sock).map_err(|error| error.to_string())?;
+        took.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    let mut text = "| | |\n|---|---|\n".to_owned();
+    text += &line("ms from the start of qtls-server to the end of its first handshake", [cell(median(took), 0)]);
+    for program in ["qtls-server", "qtls-client", "qtls"] {
+        text += &line(&format!("MiB of {program}, stripped"), [cell(stripped(program)?, 1)]);
+    }
+    text += &line("crates that qtls-server is made of", [crates().to_string()]);
+    Ok(text)
+}
+
+fn stripped(program: &str) -> Result<f64, String> {
+    let work = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
+    let copy = work.path().join(program);
+    let original = programs::command(program).get_program().to_owned();
+    run(Command::new("strip").arg("-o").arg(&copy).arg(original), b"").expect_success();
+    let length = fs::metadata(&copy).map_err(|error| format!("{}: {error}", copy.display()))?.len();
+    Ok(length as f64 / f64::from(1 << 20))
+}
+
+/// As Cargo counts them, without those that only build or test.
+fn crates() -> usize {
+    let tree = ["tree", "--locked", "-p", "qtls-cli", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+    let finished = run(Command::new("cargo").args(tree), b"").expect_success();
+    let mut all: Vec<_> = finished.stdout.lines().filter_map(|line| line.split(" (").next()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.len()
+}
