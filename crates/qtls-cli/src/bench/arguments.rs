@@ -14,6 +14,8 @@ use qtls_core::version::VERSION;
 ///
 /// With --pid, the processor time and the memory of the server (with all its child processes) are measured too, and the
 /// port has to be theirs.
+///
+/// Connections to the loopback interface come from an address of 127.64.0.0/12 each: one address has too few ports.
 #[derive(Parser, Debug)]
 #[command(name = super::PROGRAM, version = VERSION, after_help = SHORT, after_long_help = LONG)]
 pub(super) struct Arguments {

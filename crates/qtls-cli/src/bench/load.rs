@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use qtls_core::{Error, Result};
-use tokio::task::{JoinSet, LocalSet, yield_now};
-use tokio::time::sleep_until;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, LocalSet};
 
 use super::arguments::{Amount, Handshakes};
 use super::measure::{Begun, Latencies, Window};
@@ -85,6 +85,9 @@ pub(super) fn generate<W: Work>(
         let beginning = Begun::now(server);
         measured.begin();
         begun.wait();
+        if amount.rate.is_some() {
+            scope.spawn(|| measured.pace());
+        }
         let (mut latencies, mut failed) = (Latencies::default(), None);
         for thread in threads {
             match thread.join().unwrap_or_else(|_| Err(Error::internal("a thread panicked"))) {
@@ -106,39 +109,56 @@ struct Units {
     taken: AtomicU64,
     rate: Option<f64>,
     began: OnceLock<Instant>,
+    /// As many as are due and not taken, where there is a rate.
+    due: Semaphore,
 }
 
 impl Units {
     fn new(count: u64, rate: Option<f64>) -> Self {
-        Self { count, taken: AtomicU64::new(0), rate, began: OnceLock::new() }
+        Self { count, taken: AtomicU64::new(0), rate, began: OnceLock::new(), due: Semaphore::new(0) }
     }
 
     fn begin(&self) {
         let _ = self.began.set(Instant::now());
     }
 
-    /// The next one, and when it is due, where there is a rate; `None` when there are no more.
-    fn take(&self) -> Option<Option<Instant>> {
+    /// When a unit is due, where there is a rate.
+    fn due(&self, number: u64) -> Option<Instant> {
+        Some(*self.began.get()? + Duration::from_secs_f64(number as f64 / self.rate?))
+    }
+
+    /// Lets each be taken when it is due. On a thread of its own, since the runtime's clock goes by milliseconds, which is
+    /// longer than what is measured; asleep, since the server may need the processor.
+    fn pace(&self) {
+        for number in 0..self.count {
+            let Some(due) = self.due(number) else { break };
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            if self.taken.load(Relaxed) >= self.count {
+                break;
+            }
+            self.due.add_permits(1);
+        }
+        self.release();
+    }
+
+    /// The next one, and when it was due, where there is a rate; `None` when there are no more.
+    async fn take(&self) -> Option<Option<Instant>> {
+        if self.rate.is_some() {
+            self.due.acquire().await.ok()?.forget();
+        }
         let number = self.taken.fetch_add(1, Relaxed);
-        let due = || Some(*self.began.get()? + Duration::from_secs_f64(number as f64 / self.rate?));
-        (number < self.count).then(due)
+        (number < self.count).then(|| self.due(number))
+    }
+
+    /// Whoever waits for one that won't come goes on.
+    fn release(&self) {
+        self.due.add_permits(1 << 20);
     }
 
     /// The others end with what they are at.
     fn give_up(&self) {
         self.taken.store(self.count, Relaxed);
-    }
-}
-
-/// Waits for a moment: the last of it awake, since the runtime's clock goes by milliseconds, which is longer than what is
-/// measured.
-async fn until(due: Instant) {
-    const AWAKE: Duration = Duration::from_millis(2);
-    if let Some(long_before) = due.checked_sub(AWAKE) {
-        sleep_until(long_before.into()).await;
-    }
-    while Instant::now() < due {
-        yield_now().await;
+        self.release();
     }
 }
 
@@ -148,10 +168,7 @@ async fn phase<W: Work>(works: Vec<W>, units: &Arc<Units>) -> Result<(Vec<W>, La
         let units = units.clone();
         tasks.spawn_local(async move {
             let mut latencies = Latencies::default();
-            while let Some(due) = units.take() {
-                if let Some(due) = due {
-                    until(due).await;
-                }
+            while let Some(due) = units.take().await {
                 let begun = due.unwrap_or_else(Instant::now);
                 latencies.add(work.once().await?.saturating_duration_since(begun));
             }

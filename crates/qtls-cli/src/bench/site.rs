@@ -1,7 +1,9 @@
 //! The server that is measured: reaching it, and comparing what was negotiated with what was asked for.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use qtls_proxy::stream::TlsStream;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
@@ -29,6 +31,25 @@ use super::arguments::Target;
 use super::process::Server;
 use super::runtime;
 use crate::client::{server_name, target};
+
+/// Connects; to loopback, from another address each time. From one, tens of thousands of connections that are open, or
+/// have been, leave few ports, and the search for one would be the greater part of what the generator does.
+async fn dial(to: SocketAddr) -> io::Result<TcpStream> {
+    /// Of the network 127.64.0.0/12.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 0x7f40_0000;
+    const COUNT: u32 = 1 << 20;
+    match to {
+        // Systems other than Linux have one address there.
+        SocketAddr::V4(to) if to.ip().is_loopback() && cfg!(target_os = "linux") => {
+            let socket = TcpSocket::new_v4()?;
+            let from = FIRST + NEXT.fetch_add(1, Relaxed) % COUNT;
+            socket.bind((Ipv4Addr::from(from), 0).into())?;
+            socket.connect(to.into()).await
+        }
+        _ => TcpStream::connect(to).await,
+    }
+}
 
 /// What HTTP is spoken over.
 const ALPN: &[u8] = b"http/1.1";
@@ -124,7 +145,7 @@ impl Site {
     /// # Errors
     /// No connection, a refusal, another agreement.
     pub(super) async fn connect(&self, resumed: bool) -> Result<(TlsStream, Facts)> {
-        let socket = TcpStream::connect(self.address).await.map_err(|error| {
+        let socket = dial(self.address).await.map_err(|error| {
             Error::new(Fault::Connection, format!("can't connect to {}: {error}", self.address))
                 .hint("is the server running, and are there descriptors and ports for so many connections?")
         })?;

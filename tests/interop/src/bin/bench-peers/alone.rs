@@ -18,15 +18,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, ROUNDS, json as measured, median, pinned};
-use crate::subjects::{Mode, Setup, Subject, ours};
+use crate::subjects::{Mode, Setup, ours};
 use crate::tables::{cell, heading, line};
 
 const P256: Setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: false };
 
 /// Handshakes beside open connections.
 pub(crate) fn open(bench: &Bench) -> Result<String, String> {
-    // As many as there are descriptors for, at both ends.
-    let limit = getrlimit(Resource::Nofile).maximum.and_then(|limit| u32::try_from(limit.saturating_sub(1000)).ok());
+    // As many as there are descriptors for, at both ends. The built-in pages need none for servers behind.
+    let limit = getrlimit(Resource::Nofile).maximum.and_then(|limit| u32::try_from(limit.saturating_sub(500)).ok());
     let most = limit.unwrap_or(20_000).min(20_000);
     let newcomers = bench.count(4000);
     let mut text =
@@ -34,10 +34,15 @@ pub(crate) fn open(bench: &Bench) -> Result<String, String> {
                     |---|---|---|---|\n"
             .to_owned();
     for connections in [10, 1000, 10_000, 20_000].map(|wanted| most.min(wanted)) {
-        let server = Subject::Ours.start(bench, P256)?;
+        let port = free_port();
+        let mut config = ours(bench, P256, port);
+        config["upstream"] = Value::Null;
+        config["server"]["max_connections"] = json!(most + 100);
+        let server = Free::start(pinned(0, "qtls-server"), port, &config)?;
         let connections = connections.to_string();
         let arguments = ["idle", "--connections", &connections, "--newcomers", &newcomers];
-        let value = bench.measure(&server, P256.key, &arguments);
+        let server = (port, server.process.id());
+        let value = measured(&mut bench.measuring(pinned(1, "qtls-bench"), server, P256.key, &arguments));
         let figures = ["cpu_us_before", "cpu_us_beside"].map(|name| value[name].as_f64().unwrap_or(f64::NAN));
         let [before, beside] = figures;
         text += &line(&connections, [cell(before, 0), cell(beside, 0), cell(beside / before, 2)]);

@@ -232,7 +232,9 @@ fn about(bench: &Bench) -> String {
     let said = |command: &mut Command| {
         let finished = run(command, b"");
         let text = format!("{}{}", finished.stdout, finished.stderr);
-        text.lines().next().unwrap_or_default().trim().to_owned()
+        // Some say something else first.
+        let named = |line: &&str| line.contains(|letter: char| letter.is_ascii_digit());
+        text.lines().find(named).unwrap_or_default().trim().to_owned()
     };
     let none: [&Path; 0] = [];
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
