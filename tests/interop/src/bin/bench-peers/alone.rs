@@ -21,7 +21,7 @@ use crate::bench::{Bench, ROUNDS, json as measured, median, pinned};
 use crate::subjects::{Mode, Setup, ours};
 use crate::tables::{cell, heading, line};
 
-const P256: Setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: false };
+const P256: Setup = Setup { mode: Mode::Http, key: "ecdsa-p256", also: None, tickets: false };
 
 /// Handshakes beside open connections.
 pub(crate) fn open(bench: &Bench) -> Result<String, String> {
@@ -100,51 +100,6 @@ pub(crate) fn workers(bench: &Bench) -> Result<String, String> {
         heading("workers", ["µs of processor time for a handshake", "handshakes for the same time, of each"]);
     text += &line("1", [cell(one, 0), cell(1.0, 2)]);
     text += &line("2", [cell(two, 0), cell(one / two, 2)]);
-    Ok(text)
-}
-
-/// Latencies at half of what one worker can do, with and without clients beside whose handshake takes an RSA-4096
-/// signature.
-pub(crate) fn latency(bench: &Bench) -> Result<String, String> {
-    let port = free_port();
-    let (cert, key) = bench.server("rsa-4096");
-    let mut config = ours(bench, P256, port);
-    config["certificates"]["additional"] = json!([{ "cert": cert, "key": key }]);
-    let server = Free::start(pinned(0, "qtls-server"), port, &config)?;
-    let server = (server.port, server.process.id());
-    let handshakes = |key: &str, more: &[&str]| {
-        let arguments = [&["handshakes", "--signature", key], more].concat();
-        bench.measuring(pinned(1, "qtls-bench"), server, key, &arguments)
-    };
-    let count = bench.count(4000);
-    let number = |value: &Value, name: &str| value[name].as_f64().unwrap_or(f64::NAN);
-    // What it can do is what its processor has time for: on two processors, the generator is slower than the server.
-    let cost = |key: &str, count: &str| number(&measured(&mut handshakes(key, &["--count", count])), "cpu_us");
-    let half = 0.5e6 / cost(P256.key, &count);
-    // A tenth of the processor's time.
-    let slow = 0.1e6 / cost("rsa-4096", &bench.count(200));
-    let rated = |key: &str, rate: f64, seconds: f64| {
-        let (count, rate) = ((rate * seconds).ceil().to_string(), rate.to_string());
-        handshakes(key, &["--rate", &rate, "--count", &count, "--warm-up", "20"])
-    };
-    let seconds = 10.0 * bench.scale;
-    let mut all = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
-        all[0].push(measured(&mut rated(P256.key, half, seconds)));
-        let beside = Running::start(&mut rated("rsa-4096", slow, seconds + 2.0));
-        thread::sleep(Duration::from_secs(1));
-        all[1].push(measured(&mut rated(P256.key, half * 0.8, seconds)));
-        let finished = beside.finish(Duration::from_secs(60)).expect_success();
-        let value = serde_json::from_str(finished.stdout.trim());
-        all[2].push(value.map_err(|error| format!("{error}: {}", finished.said()))?);
-    }
-    let mut text = heading("latency of a handshake, µs", ["a second", "p50", "p99", "p99 ÷ p50"]);
-    let names = ["P-256 at half load", "P-256 at 40 %, beside RSA-4096", "RSA-4096 at 10 %, beside P-256"];
-    for (name, values) in names.iter().zip(&all) {
-        let of = |figure: &str| median(values.iter().map(|value| number(value, figure)).collect());
-        let (p50, p99) = (of("p50_us"), of("p99_us"));
-        text += &line(name, [cell(of("per_second"), 0), cell(p50, 0), cell(p99, 0), cell(p99 / p50, 1)]);
-    }
     Ok(text)
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) mode: Mode,
     /// The kind of its key.
     pub(crate) key: &'static str,
+    /// The kind of the key of its other certificate, for clients that don't take the first.
+    pub(crate) also: Option<&'static str>,
     /// Whether sessions are resumed.
     pub(crate) tickets: bool,
 }
@@ -124,10 +126,12 @@ pub(crate) fn ours(bench: &Bench, setup: Setup, port: u16) -> Value {
         Mode::Http => "http",
         Mode::Tcp => "tcp",
     };
+    let additional: Vec<_> = setup.also.iter().map(|also| bench.server(also)).collect();
+    let additional: Vec<_> = additional.iter().map(|(cert, key)| json!({ "cert": cert, "key": key })).collect();
     json!({
         "server": { "listen_address": "127.0.0.1", "listen_port": port, "worker_threads": 1, "max_connections": 30_000 },
         "tls": { "session_timeout": if setup.tickets { 7200 } else { 0 } },
-        "certificates": { "server_cert": cert, "server_key": key },
+        "certificates": { "server_cert": cert, "server_key": key, "additional": additional },
         "upstream": { "protocol": protocol, "servers": [format!("127.0.0.1:{}", bench.backend)],
                       "timeouts": { "idle": 3600 } },
         "limits": { "idle_timeout": 3600 },
@@ -149,9 +153,9 @@ impl Configured<'_> {
     }
 
     /// The certificate and the key in one file, as HAProxy and hitch want them.
-    fn joined(&self) -> Result<String, String> {
-        let (cert, key) = self.bench.server(self.setup.key);
-        let path = self.work.join("both.pem");
+    fn joined(&self, kind: &str) -> Result<String, String> {
+        let (cert, key) = self.bench.server(kind);
+        let path = self.work.join(format!("{kind}.pem"));
         let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
         fs::write(&path, read(&key)? + &read(&cert)?).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(path.display().to_string())
@@ -163,8 +167,12 @@ impl Configured<'_> {
 
     fn nginx(&self) -> String {
         let (cert, key) = self.files();
+        let also = self.setup.also.map(|also| self.bench.server(also));
+        let also = also.map_or_else(String::new, |(cert, key)| {
+            format!("ssl_certificate {}; ssl_certificate_key {};\n", cert.display(), key.display())
+        });
         let tls = format!(
-            "ssl_protocols TLSv1.3; ssl_certificate {cert}; ssl_certificate_key {key};\n\
+            "ssl_protocols TLSv1.3; ssl_certificate {cert}; ssl_certificate_key {key};\n{also}\
              ssl_ecdh_curve {GROUPS}; ssl_conf_command Ciphersuites {SUITES};\n\
              ssl_session_cache off; ssl_session_tickets {};",
             if self.setup.tickets { "on" } else { "off" }
@@ -193,7 +201,10 @@ impl Configured<'_> {
     }
 
     fn haproxy(&self) -> Result<String, String> {
-        let (mode, both, port, backend) = (self.setup.mode, self.joined()?, self.port, self.bench.backend);
+        let (mode, both, port, backend) =
+            (self.setup.mode, self.joined(self.setup.key)?, self.port, self.bench.backend);
+        let also = self.setup.also.map(|also| self.joined(also)).transpose()?;
+        let also = also.map_or_else(String::new, |also| format!(" crt {also}"));
         let (name, reuse) = match mode {
             Mode::Http => ("http", "    http-reuse always\n    option http-keep-alive\n"),
             Mode::Tcp => ("tcp", ""),
@@ -205,12 +216,12 @@ impl Configured<'_> {
              \x20   ssl-default-bind-options ssl-min-ver TLSv1.3{tickets}\n\
              defaults\n    mode {name}\n    timeout connect 5s\n    timeout client 1h\n    timeout server 1h\n\
              \x20   timeout http-keep-alive 1h\n    timeout http-request 1h\n{reuse}\
-             listen bench\n    bind 127.0.0.1:{port} ssl crt {both} backlog 4096\n    server behind 127.0.0.1:{backend}\n"
+             listen bench\n    bind 127.0.0.1:{port} ssl crt {both}{also} backlog 4096\n    server behind 127.0.0.1:{backend}\n"
         ))
     }
 
     fn hitch(&self) -> Result<String, String> {
-        let (both, port, backend) = (self.joined()?, self.port, self.bench.backend);
+        let (both, port, backend) = (self.joined(self.setup.key)?, self.port, self.bench.backend);
         Ok(format!(
             "frontend = {{ host = \"127.0.0.1\" port = \"{port}\" }}\nbackend = \"[127.0.0.1]:{backend}\"\n\
              pem-file = \"{both}\"\nworkers = 1\nbacklog = 4096\ntls-protos = TLSv1.3\nciphersuites = \"{SUITES}\"\n\

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use qtls_interop::peers;
-use qtls_interop::process::run;
+use qtls_interop::process::{Running, run};
+use serde_json::Value;
 
-use crate::bench::{Bench, ROUNDS, median};
+use crate::bench::{Bench, ROUNDS, json, median, pinned};
 use crate::subjects::{Mode, Setup, Started, Subject};
 use crate::{alone, plot};
 
@@ -23,7 +26,7 @@ pub(crate) const ALL: [(&str, Make); 9] = [
     ("idle", idle),
     ("open", alone::open),
     ("workers", alone::workers),
-    ("latency", alone::latency),
+    ("latency", latency),
     ("start", alone::start),
 ];
 
@@ -85,6 +88,53 @@ fn floor(bench: &Bench) -> Result<String, String> {
     Ok(text)
 }
 
+/// Latencies at half of what each can do with this generator, with and without clients beside whose handshake takes an
+/// RSA-4096 signature: for these, a tenth of the processor's time.
+fn latency(bench: &Bench) -> Result<String, String> {
+    const SLOW: &str = "rsa-4096";
+    let setup = Setup { mode: Mode::Http, key: "ecdsa-p256", also: Some(SLOW), tickets: false };
+    let servers = start(bench, &Subject::HTTP, setup)?;
+    let number = |value: &Value, name: &str| value[name].as_f64().unwrap_or(f64::NAN);
+    let handshakes = |server: &Started, key: &str, more: &[&str]| {
+        let arguments = [&["handshakes", "--signature", key], more].concat();
+        bench.measuring(pinned(1, "qtls-bench"), (server.port, server.id()), key, &arguments)
+    };
+    let closed = |server: &Started, key: &str, usual: u32, figure: &str| {
+        number(&json(&mut handshakes(server, key, &["--count", &bench.count(usual)])), figure)
+    };
+    let rates: Vec<_> = servers
+        .iter()
+        .map(|server| {
+            (closed(server, setup.key, 4000, "per_second") / 2.0, 0.1e6 / closed(server, SLOW, 200, "cpu_us"))
+        })
+        .collect();
+    let seconds = 10.0 * bench.scale;
+    let rated = |server: &Started, key: &str, rate: f64, seconds: f64| {
+        let (count, rate) = ((rate * seconds).ceil().to_string(), rate.to_string());
+        handshakes(server, key, &["--rate", &rate, "--count", &count, "--warm-up", "20"])
+    };
+    let mut all = vec![[const { Vec::new() }; 2]; servers.len()];
+    for _ in 0..ROUNDS {
+        for ((server, (half, slow)), [alone, beside]) in servers.iter().zip(&rates).zip(&mut all) {
+            alone.push(json(&mut rated(server, setup.key, *half, seconds)));
+            let others = Running::start(&mut rated(server, SLOW, *slow, seconds + 2.0));
+            thread::sleep(Duration::from_secs(1));
+            beside.push(json(&mut rated(server, setup.key, *half, seconds)));
+            others.finish(Duration::from_secs(60)).expect_success();
+        }
+    }
+    let mut text = heading("latency of a handshake, µs", ["a second", "p50", "p99", "p99 ÷ p50"]);
+    for (server, measured) in servers.iter().zip(&all) {
+        for (values, beside) in measured.iter().zip(["", ", beside RSA-4096"]) {
+            let of = |figure: &str| median(values.iter().map(|value| number(value, figure)).collect());
+            let (p50, p99) = (of("p50_us"), of("p99_us"));
+            let cells = [cell(of("per_second"), 0), cell(p50, 0), cell(p99, 0), cell(p99 / p50, 1)];
+            text += &line(&format!("{}{beside}", server.subject.name()), cells);
+        }
+    }
+    Ok(text)
+}
+
 /// A figure, with so many digits behind the point.
 pub(crate) fn cell(figure: f64, digits: usize) -> String {
     format!("{figure:.digits$}")
@@ -106,7 +156,7 @@ fn handshakes(bench: &Bench) -> Result<String, String> {
     let mut rows: Vec<Vec<f64>> = vec![Vec::new(); Subject::ALL.len()];
     let mut floors = Vec::new();
     for (_, (group, _), key, suite, count) in COLUMNS {
-        let servers = start(bench, &Subject::ALL, Setup { mode: Mode::Http, key, tickets: false })?;
+        let servers = start(bench, &Subject::ALL, Setup { mode: Mode::Http, key, also: None, tickets: false })?;
         let count = bench.count(count);
         let arguments = ["handshakes", "--group", group, "--suite", suite, "--signature", key, "--count", &count];
         let mut floor = Vec::new();
@@ -130,7 +180,7 @@ fn handshakes(bench: &Bench) -> Result<String, String> {
 }
 
 fn resumed(bench: &Bench) -> Result<String, String> {
-    let setup = Setup { mode: Mode::Http, key: "ecdsa-p256", tickets: true };
+    let setup = Setup { mode: Mode::Http, key: "ecdsa-p256", also: None, tickets: true };
     let mut rows: Vec<Vec<f64>> = vec![Vec::new(); Subject::HTTP.len()];
     for (group, _) in [X, P] {
         let servers = start(bench, &Subject::HTTP, setup)?;
@@ -168,7 +218,7 @@ fn data(bench: &Bench) -> Result<String, String> {
         [(Mode::Http, &Subject::HTTP[..], "HTTP proxy"), (Mode::Tcp, &Subject::TCP[..], "TCP relay")]
     {
         let mut rows: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
-        let servers = start(bench, subjects, Setup { mode, key: "ecdsa-p256", tickets: false })?;
+        let servers = start(bench, subjects, Setup { mode, key: "ecdsa-p256", also: None, tickets: false })?;
         for (arguments, figure, _) in &measures {
             let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
             let medians = bench.medians(&servers, "ecdsa-p256", figure, &arguments);
@@ -203,7 +253,7 @@ fn idle(bench: &Bench) -> Result<String, String> {
                 continue;
             }
             // Each in a fresh process: memory that an earlier measurement left would hide what this one takes.
-            let server = subject.start(bench, Setup { mode, key: "ecdsa-p256", tickets: false })?;
+            let server = subject.start(bench, Setup { mode, key: "ecdsa-p256", also: None, tickets: false })?;
             let mut arguments = base.to_vec();
             if request {
                 arguments.extend(["--request", "/bytes/100"]);
