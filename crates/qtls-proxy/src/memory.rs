@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const MANY: i64 = 500;
 
 /// How long a process with connections that rest and come back goes without another look for what they left.
-const PAUSE: u32 = 10;
+const PAUSE: u32 = 4;
 
 /// How often a connection began to rest, and so gave back what it had for requests.
 static RESTED: AtomicU64 = AtomicU64::new(0);
