@@ -50,7 +50,7 @@ pub(crate) fn open(bench: &Bench) -> Result<String, String> {
     Ok(text)
 }
 
-/// Our server on both processors, by this configuration.
+/// Our server by a configuration of its own, on the processors that its command leaves it.
 struct Free {
     process: Running,
     port: u16,
@@ -58,11 +58,10 @@ struct Free {
 }
 
 impl Free {
-    fn start(command: Command, port: u16, config: &Value) -> Result<Self, String> {
+    fn start(mut command: Command, port: u16, config: &Value) -> Result<Self, String> {
         let work = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
         let path = work.path().join("server.json");
         fs::write(&path, config.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut command = command;
         let process = Running::start(command.arg("--config").arg(&path));
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
