@@ -238,8 +238,7 @@ fn data(bench: &Bench) -> Result<String, String> {
 }
 
 fn idle(bench: &Bench) -> Result<String, String> {
-    // Fewer would be lost in what a process takes and gives back as it runs. Ours gives back five seconds after the last time
-    // at the latest.
+    // Fewer would be lost in what a process takes and gives back as it runs.
     let base = ["idle", "--connections", "2000", "--newcomers", "200", "--settle", "8"];
     let mut text = heading(
         "KiB (PSS) of an idle connection",
