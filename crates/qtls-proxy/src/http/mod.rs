@@ -61,8 +61,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a client may take to take the last bytes, once its connection is being closed for idleness.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an HTTP/1.1 connection goes without a request before what hyper has for it is given back.
-const REST: Duration = Duration::from_secs(1);
+/// How long an HTTP/1.1 connection goes without a request before what hyper has for it is given back: longer than between the
+/// requests of a page, and so short that few have it at the same time, which is what memory is taken for.
+const REST: Duration = Duration::from_millis(200);
 /// Bounds what is buffered of a body in either direction, and the head of a response.
 const BUFFER: usize = 64 * 1024;
 /// A head with more gets 431: in HTTP/1.1 by hyper, whose default this is.

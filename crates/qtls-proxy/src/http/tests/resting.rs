@@ -140,7 +140,7 @@ fn a_resting_connection_ends_as_any() {
         assert_eq!((end.cause, end.goodbye), (Cause::Idle, true));
         assert_eq!((since.elapsed() + 2 * REST).as_secs(), LONG.as_secs());
 
-        let front = Front::pages(LONG).living(3 * REST, LONG);
+        let front = Front::pages(LONG).living(Duration::from_secs(3), LONG);
         let (mut client, serving) = front.connect();
         client.write_all(GET.as_bytes()).await.unwrap();
         until(&mut client, "ok\n").await;
