@@ -17,7 +17,7 @@ use qtls_interop::openssl::{Client, text};
 use qtls_interop::process::{Finished, PATIENCE, Running, run};
 use qtls_interop::server::{free_port, merge, write_config};
 use qtls_interop::upstreams::echo;
-use qtls_interop::{Algorithm, Pki, Server, programs};
+use qtls_interop::{Algorithm, Negotiated, Pki, Server, programs};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, setrlimit};
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
 use serde_json::{Value, json};
@@ -137,15 +137,21 @@ impl Started<'_> {
         names.into_iter().map(|name| (name.to_owned(), metrics.sum("qtls_sandbox", &[("part", name)]) == 1.0)).collect()
     }
 
-    /// The rows of `/proc/PID/task/TID/status` of each thread, by name of the thread.
+    /// The rows of `/proc/PID/task/TID/status` of each thread, and its `nice` value.
     fn threads(&self) -> Vec<BTreeMap<String, String>> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
-        let rows = |status: String| -> BTreeMap<_, _> {
+        let read = |task: fs::DirEntry| {
+            let [status, stat] = ["status", "stat"].map(|file| fs::read_to_string(task.path().join(file)).ok());
+            let (status, stat) = (status?, stat?);
             let pairs = status.lines().filter_map(|line| line.split_once(":\t"));
-            pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
+            let mut rows: BTreeMap<_, _> =
+                pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+            // The 19th field; the second is a name in parentheses (proc_pid_stat(5)).
+            let (_, behind_the_name) = stat.rsplit_once(") ")?;
+            rows.insert("nice".to_owned(), behind_the_name.split(' ').nth(16)?.to_owned());
+            Some(rows)
         };
-        let statuses = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
-        statuses.map(rows).collect()
+        tasks.flatten().filter_map(read).collect()
     }
 }
 
@@ -258,6 +264,28 @@ fn every_thread_is_restricted_and_the_log_the_metrics_and_the_check_say_so() {
     let said = site.test_config().expect_success().stdout;
     let (_, shown) = state.split_once("sandbox (").expect("it is the line of the state");
     assert!(said.contains(&format!("\n  sandbox ({shown}\n")), "{shown}\nis not in\n{said}");
+}
+
+#[test]
+fn a_signing_thread_is_restricted_and_goes_behind_the_workers() {
+    if !complete() {
+        return;
+    }
+    let site = Site::new(json!({ "sandbox": "required" }));
+    site.install(Pki::shared(), Algorithm::Rsa4096);
+    let server = site.start();
+    let exchange = Client::trusting(site.port, &Pki::shared().ca()).get("/status.json");
+    assert_eq!(exchange.negotiated(), Negotiated::new("X25519MLKEM768", "rsa_pss_rsae_sha512"));
+
+    let threads = server.threads();
+    let named = |name: &str| threads.iter().filter(|thread| thread["Name"].starts_with(name)).collect::<Vec<_>>();
+    let (workers, signing) = (named("qtls-worker-"), named("qtls-sign"));
+    assert_eq!((workers.len(), signing.len()), (2, 1));
+    let own: i32 = workers[0]["nice"].parse().expect("a number");
+    assert_eq!(workers[1]["nice"], workers[0]["nice"]);
+    assert_eq!(signing[0]["nice"], (own + 10).min(19).to_string());
+    assert_eq!((signing[0]["NoNewPrivs"].as_str(), signing[0]["Seccomp"].as_str()), ("1", "2"));
+    assert!(!server.log().contains("setpriority"), "{}", server.log());
 }
 
 #[test]

@@ -73,6 +73,10 @@ fn allowed(purpose: Purpose) -> Result<Rules, BackendError> {
     // Filters only take away; the ones after this one are added through it.
     rules.insert(libc::SYS_seccomp, any_of(0, [libc::SECCOMP_SET_MODE_FILTER])?);
     rules.insert(libc::SYS_prlimit64, any_of(0, [0, purpose.process])?);
+    // The priority of the calling thread (`PRIO_PROCESS` is 0, and so is that thread), which signing threads lower; that of
+    // others and of groups is not theirs to set.
+    let own = [condition(0, SeccompCmpOp::Eq, 0)?, condition(1, SeccompCmpOp::Eq, 0)?];
+    rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(own.to_vec())?]);
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
         rules.insert(call, any_of(0, [purpose.process])?);
     }
@@ -92,6 +96,9 @@ fn refused(purpose: Purpose) -> Result<Rules, BackendError> {
     }
     // Typing into the terminal that the server was started from.
     rules.insert(libc::SYS_ioctl, any_of(1, [libc::TIOCSTI as u32, libc::TIOCLINUX as u32])?);
+    // The priority of others.
+    let others = [0, 1].map(|argument| SeccompRule::new(vec![condition(argument, SeccompCmpOp::Ne, 0)?]));
+    rules.insert(libc::SYS_setpriority, others.into_iter().collect::<Result<_, _>>()?);
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
         let another = condition(0, SeccompCmpOp::Ne, purpose.process.into())?;
         rules.insert(call, vec![SeccompRule::new(vec![another])?]);

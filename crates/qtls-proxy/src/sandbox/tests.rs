@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
 
-use rustix::process::{Pid, Signal, geteuid, getppid, kill_process, setpriority_process, test_kill_process};
+use rustix::process::{
+    Pid, Signal, geteuid, getppid, kill_process, setpriority_pgrp, setpriority_process, test_kill_process,
+};
 
 use super::*;
 use crate::config::{Source, load_server};
@@ -229,7 +231,11 @@ fn other_processes_are_left_in_peace() {
         // SAFETY: attaching to another process changes nothing in this one's memory, and is refused.
         let attached = unsafe { libc::ptrace(libc::PTRACE_ATTACH, parent.as_raw_nonzero(), 0, 0) };
         assert_eq!((attached, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
-        assert!(setpriority_process(None, 19).is_err());
+        for other in [parent, rustix::process::getpid()] {
+            assert_eq!(setpriority_process(Some(other), 19), Err(rustix::io::Errno::PERM));
+        }
+        assert_eq!(setpriority_pgrp(None, 19), Err(rustix::io::Errno::PERM));
+        setpriority_process(None, 19).unwrap();
     });
 }
 
