@@ -25,16 +25,19 @@ use crate::worker::{LAST_CALL, Open, is_about_one_connection};
 pub(super) struct Worker {
     pub(super) common: Arc<Common>,
     pub(super) metrics: Rc<WorkerMetrics>,
+    /// For the connections, which are many: those who accept hear of it at once.
+    shutdown: Shutdown,
     current: RefCell<(watch::Receiver<Arc<Live>>, Arc<Live>)>,
     open: Rc<Open>,
 }
 
 impl Worker {
-    fn new(common: Arc<Common>) -> Self {
+    fn new(common: Arc<Common>, shutdown: &Shutdown) -> Self {
         let mut newest = common.live.subscribe();
         let first = newest.borrow_and_update().clone();
         let metrics = WorkerMetrics::new(common.metrics.clone());
-        Self { common, metrics, current: RefCell::new((newest, first)), open: Rc::default() }
+        let shutdown = shutdown.of_this_thread();
+        Self { common, metrics, shutdown, current: RefCell::new((newest, first)), open: Rc::default() }
     }
 
     /// The state in force. Without a lock, but where it has changed.
@@ -62,7 +65,7 @@ pub(super) fn run(
     let os = |error: std::io::Error| Error::internal(format!("a worker can't start: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(os)?;
     let outcome = LocalSet::new().block_on(&runtime, async {
-        let worker = Rc::new(Worker::new(common));
+        let worker = Rc::new(Worker::new(common, &shutdown));
         let listeners = listeners.into_iter().map(Listener::into_runtime).collect::<std::io::Result<Vec<_>>>();
         let accepting: Vec<_> = listeners
             .map_err(os)?
@@ -107,7 +110,7 @@ async fn accept(listener: Accepting, tunnel: usize, worker: Rc<Worker>, mut shut
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(socket) => start(socket, tunnel, &worker, &shutdown).await,
+            Ok(socket) => start(socket, tunnel, &worker).await,
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 worker.common.gate.cannot_accept(&error);
@@ -123,18 +126,18 @@ async fn accept(listener: Accepting, tunnel: usize, worker: Rc<Worker>, mut shut
         // Whatever the runtime thinks of tasks that go on for long: it would seem that nobody waits.
         let waiting = timeout(Duration::ZERO, unconstrained(listener.accept())).await;
         let Ok(Ok(socket)) = waiting else { break };
-        start(socket, tunnel, &worker, &shutdown).await;
+        start(socket, tunnel, &worker).await;
     }
 }
 
 /// Starts serving a connection, when there is a place for it, or refuses it.
-async fn start(socket: Socket, tunnel: usize, worker: &Rc<Worker>, shutdown: &Shutdown) {
+async fn start(socket: Socket, tunnel: usize, worker: &Rc<Worker>) {
     let gate = &worker.common.gate;
     let visit = match socket.peer_addr().map(|client| gate.visit(client.ip())).transpose() {
         Ok(visit) => visit,
         Err(refused) => return refused.reset(socket),
     };
-    let mut closing = shutdown.clone();
+    let mut closing = worker.shutdown.clone();
     // While it waits for a place, those behind it wait in the kernel's queue.
     let place = tokio::select! {
         biased;
@@ -145,7 +148,7 @@ async fn start(socket: Socket, tunnel: usize, worker: &Rc<Worker>, shutdown: &Sh
         () = closing.closing() => return,
     };
     let entered = Open::enter(&worker.open, place);
-    let (worker, shutdown) = (worker.clone(), shutdown.clone());
+    let (worker, shutdown) = (worker.clone(), worker.shutdown.clone());
     spawn_local(async move {
         connection::serve(socket, tunnel, visit, worker, shutdown).await;
         drop(entered);
