@@ -4,8 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use qtls_interop::process::{Running, run};
 use qtls_interop::programs;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, ROUNDS, json as measured, median, pinned};
-use crate::subjects::{Mode, Setup, ours};
+use crate::subjects::{Mode, Setup, listening, ours};
 use crate::tables::{cell, heading, line};
 
 const P256: Setup = Setup { mode: Mode::Http, key: "ecdsa-p256", also: None, tickets: false };
@@ -63,13 +62,7 @@ impl Free {
         let path = work.path().join("server.json");
         fs::write(&path, config.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
         let process = Running::start(command.arg("--config").arg(&path));
-        let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if begin.elapsed() > Duration::from_secs(20) {
-                return Err(format!("qtls-server doesn't listen:\n{}", process.said()));
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        listening("qtls-server", port, &process)?;
         Ok(Self { process, port, _work: work })
     }
 }

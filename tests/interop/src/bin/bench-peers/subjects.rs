@@ -108,15 +108,21 @@ impl Subject {
             Self::Hitch => Running::start(peer("hitch", shares).arg(format!("--config={path}"))),
             Self::Stunnel => Running::start(peer("stunnel", shares).arg(path)),
         };
-        let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if begin.elapsed() > Duration::from_secs(20) {
-                return Err(format!("{} doesn't listen:\n{}", self.name(), process.said()));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        listening(self.name(), port, &process)?;
         Ok(Started { subject: self, port, process, _work: work })
     }
+}
+
+/// Waits until a server listens.
+pub(crate) fn listening(name: &str, port: u16, process: &Running) -> Result<(), String> {
+    let begin = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if begin.elapsed() > Duration::from_secs(20) {
+            return Err(format!("{name} doesn't listen:\n{}", process.said()));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// The configuration of qtls-server.
