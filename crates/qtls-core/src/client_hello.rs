@@ -4,6 +4,8 @@
 //! is read here from the same bytes.
 //! Nothing here decides whether a message is well-formed: rustls judges the very bytes that are read here.
 
+use std::borrow::Cow;
+
 use rustls::SignatureScheme;
 use rustls::server::ClientHello;
 
@@ -203,12 +205,14 @@ impl Unparsed {
     }
 }
 
-/// The body of the ClientHello in these TLS records, whole.
-fn client_hello_message(records: &[u8]) -> Option<Vec<u8>> {
+/// The body of the ClientHello in these TLS records, whole. Copied only where it comes in more than one of them.
+fn client_hello_message(records: &[u8]) -> Option<Cow<'_, [u8]>> {
     const HANDSHAKE: u8 = 22;
     const CLIENT_HELLO: u8 = 1;
+    /// The type of a handshake message, and its length.
+    const HEADER: usize = 4;
 
-    let mut message = Vec::with_capacity(records.len());
+    let mut message = Cow::Borrowed(&[][..]);
     let mut rest = Reader(records);
     while !rest.0.is_empty() {
         let content_type = rest.u8()?;
@@ -219,15 +223,22 @@ fn client_hello_message(records: &[u8]) -> Option<Vec<u8>> {
         if content_type != HANDSHAKE {
             break;
         }
-        message.extend_from_slice(fragment);
+        if message.is_empty() {
+            message = Cow::Borrowed(fragment);
+        } else {
+            message.to_mut().extend_from_slice(fragment);
+        }
     }
 
-    let mut message = Reader(&message);
-    if message.u8()? != CLIENT_HELLO {
+    let mut header = Reader(&message);
+    if header.u8()? != CLIENT_HELLO {
         return None;
     }
-    let length = (usize::from(message.u8()?) << 16) | usize::from(message.u16()?);
-    message.take(length).map(<[u8]>::to_vec)
+    let length = (usize::from(header.u8()?) << 16) | usize::from(header.u16()?);
+    match message {
+        Cow::Borrowed(message) => message.get(HEADER..HEADER + length).map(Cow::Borrowed),
+        Cow::Owned(message) => message.get(HEADER..HEADER + length).map(|body| Cow::Owned(body.to_vec())),
+    }
 }
 
 /// What remains to be read.

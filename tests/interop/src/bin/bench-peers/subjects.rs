@@ -22,6 +22,8 @@ pub(crate) enum Subject {
     HaProxy,
     Hitch,
     Stunnel,
+    /// The least that a proxy on rustls can be.
+    Plain,
 }
 
 /// What a server does with plaintext.
@@ -62,7 +64,7 @@ const GROUPS: &str = "X25519MLKEM768:SecP384r1MLKEM1024";
 const SUITES: &str = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256";
 
 impl Subject {
-    pub(crate) const ALL: [Self; 5] = [Self::Ours, Self::Nginx, Self::HaProxy, Self::Hitch, Self::Stunnel];
+    pub(crate) const ALL: [Self; 6] = [Self::Ours, Self::Nginx, Self::HaProxy, Self::Hitch, Self::Stunnel, Self::Plain];
     /// Those that speak HTTP.
     pub(crate) const HTTP: [Self; 3] = [Self::Ours, Self::Nginx, Self::HaProxy];
     /// Those that relay, and are meant for speed.
@@ -75,13 +77,19 @@ impl Subject {
             Self::HaProxy => "HAProxy",
             Self::Hitch => "hitch",
             Self::Stunnel => "stunnel",
+            Self::Plain => "tokio-rustls",
         }
     }
 
-    /// Whether it can be set up so. The two that only relay have no HTTP; what they do at a handshake is the same.
+    /// Whether it has this group, as `--group` has it, and this kind of key.
+    pub(crate) fn has(self, group: &str, key: &str) -> bool {
+        self != Self::Plain || (group == "x25519mlkem768" && !key.starts_with("ml-dsa"))
+    }
+
+    /// Whether it can be set up so. Those that only relay have no HTTP; what they do at a handshake is the same.
     pub(crate) fn start(self, bench: &Bench, setup: Setup) -> Result<Started, String> {
         let setup = match self {
-            Self::Hitch | Self::Stunnel => Setup { mode: Mode::Tcp, ..setup },
+            Self::Hitch | Self::Stunnel | Self::Plain => Setup { mode: Mode::Tcp, ..setup },
             _ => setup,
         };
         let work = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
@@ -97,6 +105,7 @@ impl Subject {
             Self::HaProxy => server.haproxy()?,
             Self::Hitch => server.hitch()?,
             Self::Stunnel => server.stunnel(),
+            Self::Plain => String::new(),
         };
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let path = file.to_str().ok_or("the temporary directory is not UTF-8")?;
@@ -107,6 +116,12 @@ impl Subject {
             Self::HaProxy => Running::start(peer("haproxy", shares).args(["-db", "-f", path])),
             Self::Hitch => Running::start(peer("hitch", shares).arg(format!("--config={path}"))),
             Self::Stunnel => Running::start(peer("stunnel", shares).arg(path)),
+            Self::Plain => {
+                let (cert, key) = bench.server(setup.key);
+                let ports = [port, bench.backend].map(|port| port.to_string());
+                let mut command = pinned(0, "plain-proxy");
+                Running::start(command.arg(&ports[0]).arg(cert).arg(key).arg(&ports[1]))
+            }
         };
         listening(self.name(), port, &process)?;
         Ok(Started { subject: self, port, process, _work: work })

@@ -135,9 +135,9 @@ fn latency(bench: &Bench) -> Result<String, String> {
     Ok(text)
 }
 
-/// A figure, with so many digits behind the point.
+/// A figure, with so many digits behind the point; a dash where there is none.
 pub(crate) fn cell(figure: f64, digits: usize) -> String {
-    format!("{figure:.digits$}")
+    if figure.is_nan() { "–".to_owned() } else { format!("{figure:.digits$}") }
 }
 
 fn handshakes(bench: &Bench) -> Result<String, String> {
@@ -156,13 +156,17 @@ fn handshakes(bench: &Bench) -> Result<String, String> {
     let mut rows: Vec<Vec<f64>> = vec![Vec::new(); Subject::ALL.len()];
     let mut floors = Vec::new();
     for (_, (group, _), key, suite, count) in COLUMNS {
-        let servers = start(bench, &Subject::ALL, Setup { mode: Mode::Http, key, also: None, tickets: false })?;
+        let has = |subject: &Subject| subject.has(group, key);
+        let subjects: Vec<_> = Subject::ALL.into_iter().filter(has).collect();
+        let servers = start(bench, &subjects, Setup { mode: Mode::Http, key, also: None, tickets: false })?;
         let count = bench.count(count);
         let arguments = ["handshakes", "--group", group, "--suite", suite, "--signature", key, "--count", &count];
         let mut floor = Vec::new();
         let beside = || floor.push(bench.floor(group, key));
-        let medians = bench.medians_beside(&servers, key, "cpu_us", &arguments, beside);
-        rows.iter_mut().zip(medians).for_each(|(row, median)| row.push(median));
+        let mut medians = bench.medians_beside(&servers, key, "cpu_us", &arguments, beside).into_iter();
+        for (subject, row) in Subject::ALL.iter().zip(&mut rows) {
+            row.push(if has(subject) { medians.next() } else { None }.unwrap_or(f64::NAN));
+        }
         floors.push(median(floor));
     }
     let mut text = heading("µs of processor time for a full handshake", COLUMNS.map(|column| column.0));
@@ -176,6 +180,7 @@ fn handshakes(bench: &Bench) -> Result<String, String> {
     text += &line("qtls-server ÷ floor", ratio(&floors));
     text += &line("qtls-server ÷ nginx", ratio(&rows[1]));
     text += &line("qtls-server ÷ HAProxy", ratio(&rows[2]));
+    text += &line("qtls-server ÷ tokio-rustls", ratio(&rows[5]));
     Ok(text)
 }
 
