@@ -105,6 +105,7 @@ impl Subject {
             Self::HaProxy => server.haproxy()?,
             Self::Hitch => server.hitch()?,
             Self::Stunnel => server.stunnel(),
+            // It takes all as arguments.
             Self::Plain => String::new(),
         };
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;

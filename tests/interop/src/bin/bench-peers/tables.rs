@@ -178,9 +178,11 @@ fn handshakes(bench: &Bench) -> Result<String, String> {
         rows[0].iter().zip(others).map(|(ours, other)| cell(ours / other, 2)).collect()
     };
     text += &line("qtls-server ÷ floor", ratio(&floors));
-    text += &line("qtls-server ÷ nginx", ratio(&rows[1]));
-    text += &line("qtls-server ÷ HAProxy", ratio(&rows[2]));
-    text += &line("qtls-server ÷ tokio-rustls", ratio(&rows[5]));
+    for (subject, row) in Subject::ALL.iter().zip(&rows) {
+        if matches!(subject, Subject::Nginx | Subject::HaProxy | Subject::Plain) {
+            text += &line(&format!("qtls-server ÷ {}", subject.name()), ratio(row));
+        }
+    }
     Ok(text)
 }
 
