@@ -26,7 +26,9 @@ static void files_and_passphrases(void)
     qtls_error *error = NULL;
     qtls_config *config = CHECK_MADE(qtls_config_new(QTLS_SERVER, &error));
     const char *cert = pki("server-cert.pem"), *key = pki("server-key.pem");
-    char directory[] = "/tmp/qtls-test-XXXXXX", path[4096], request[4096], encrypted_cert[4096], encrypted_key[4096];
+    /* The six X are where mkdtemp(3) puts characters of its own. */
+    char directory[] = "/tmp/qtls-test-XXXXXX";
+    char path[4096], request[4096], encrypted_cert[4096], encrypted_key[4096];
 
     CHECK_INT(QTLS_E_FILE, qtls_config_add_key_pair_files(config, "/no/such/cert.pem", QTLS_NTS, key, QTLS_NTS, NULL, 0,
                                                           &error));

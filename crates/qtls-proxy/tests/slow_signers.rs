@@ -216,15 +216,13 @@ fn handshakes_complete_while_every_slow_signer_of_a_client_is_stuck() {
 #[test]
 fn a_signer_of_25_ms_leaves_the_others_their_latency() {
     on_one_thread(async {
-        // A quarter of what the thread can do: it plays the clients, too.
-        const SLOW: usize = 8;
+        const DELAY: Duration = Duration::from_millis(25);
+        // More would fill the thread with their key exchanges, and not with waiting: it plays the clients, too.
+        const SLOW: u32 = 8;
         const FAST: usize = 400;
         let ca = Ca::new(KeyAlgorithm::EcdsaP256);
         let policy = policy(true, false, None);
-        let delayed = Delayed {
-            key: new_key(KeyAlgorithm::EcdsaP256),
-            before: Arc::new(|| std::thread::sleep(Duration::from_millis(25))),
-        };
+        let delayed = Delayed { key: new_key(KeyAlgorithm::EcdsaP256), before: Arc::new(|| std::thread::sleep(DELAY)) };
         let slow = endpoint(
             &policy,
             ca.credential_with(Profile::Server, "a.example", Arc::new(delayed)),
@@ -234,7 +232,7 @@ fn a_signer_of_25_ms_leaves_the_others_their_latency() {
         let fast_credential = ca.credential(Profile::Server, "a.example", KeyAlgorithm::EcdsaP256);
         let fast = endpoint(&policy, fast_credential, Signing::Inline, None);
         let config = client(&policy, &ca, None);
-        let pool = Arc::new(SigningPool::new(SLOW).unwrap());
+        let pool = Arc::new(SigningPool::new(SLOW as usize).unwrap());
         let one = move |endpoint: Arc<ServerEndpoint>| {
             let (pool, config) = (pool.clone(), config.clone());
             async move {
@@ -255,12 +253,12 @@ fn a_signer_of_25_ms_leaves_the_others_their_latency() {
         }
         // So many at a time, and never fewer: each that ends is followed by another.
         let ended = Rc::new(Cell::new(false));
-        let slow_ones: Vec<_> = (0..SLOW as u64)
+        let slow_ones: Vec<_> = (0..SLOW)
             .map(|place| {
                 let (ended, one, slow) = (ended.clone(), one.clone(), slow.clone());
                 spawn_local(async move {
-                    // Not all at once.
-                    tokio::time::sleep(Duration::from_millis(place * 25 / SLOW as u64)).await;
+                    // Evenly, as clients of their own would come: all at once, they would be a burst every 25 ms.
+                    tokio::time::sleep(DELAY * place / SLOW).await;
                     let mut times = Vec::new();
                     while !ended.get() {
                         times.push(one(slow.clone()).await);
@@ -277,7 +275,7 @@ fn a_signer_of_25_ms_leaves_the_others_their_latency() {
         let mut signed = 0;
         for task in slow_ones {
             let times = task.await.unwrap();
-            assert!(!times.is_empty() && times.iter().all(|time| *time >= Duration::from_millis(25)), "{times:?}");
+            assert!(!times.is_empty() && times.iter().all(|time| *time >= DELAY), "{times:?}");
             signed += times.len();
         }
         for (what, mut times) in [("alone", alone), ("beside slow ones", beside)] {
