@@ -183,3 +183,27 @@ fn the_floor_has_every_group_and_key() {
     let keys = ["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-4096", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"];
     assert_measured(&report["signature_us"], &keys);
 }
+
+/// What would be found out after half an hour of measuring is found out before it.
+#[test]
+fn bench_peers_refuses_at_once_what_it_can_not_do() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let document = directory.path().join("PERFORMANCE.md");
+    let missing = directory.path().join("missing.md");
+    std::fs::write(&document, "<!-- measured: machine -->\n<!-- end of measured: machine -->\n").expect("a document");
+    let (document, missing) = (document.display(), missing.display());
+    for (arguments, message) in [
+        (vec!["--scale=0".to_owned()], "--scale takes a number above 0".to_owned()),
+        (vec!["--only=floor,speed".to_owned()], "there is no table \"speed\", but: floor, handshakes,".to_owned()),
+        (vec!["--fast".to_owned()], "\"--fast\" is none of --scale=FACTOR, --only=TABLE,…, --write=FILE,…".to_owned()),
+        (
+            vec![format!("--write={document},{missing}"), "--only=floor".to_owned()],
+            format!("{document}: the marks of the part \"floor\" are missing"),
+        ),
+        (vec![format!("--write={missing}")], format!("{missing}: No such file or directory")),
+    ] {
+        let refused = run(programs::command("bench-peers").args(&arguments), b"").expect_code(1);
+        assert!(refused.stderr.starts_with(&format!("bench-peers: {message}")), "{arguments:?}: {}", refused.said());
+        assert!(!refused.stderr.contains("measuring"), "{arguments:?}: {}", refused.said());
+    }
+}

@@ -10,6 +10,7 @@ mod plot;
 mod subjects;
 mod tables;
 
+use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,6 +51,9 @@ fn run(arguments: &[String]) -> Result<(), String> {
         let known: Vec<_> = tables::ALL.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no table {name:?}, but: {}", known.join(", ")));
     }
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    let names = || tables::ALL.iter().map(|(name, _)| *name).filter(|name| wanted(name));
+    documents.iter().try_for_each(|path| tables::can_be_written(path, iter::once("machine").chain(names())))?;
     // Inherited by all that is started.
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < OPEN_FILES) {
@@ -61,7 +65,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let bench = Bench::new(scale)?;
     let mut tables = Tables::new(&bench);
     for (name, make) in tables::ALL {
-        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
+        if wanted(name) {
             say(&format!("measuring: {name}"));
             let table = make(&bench)?;
             print(&table);

@@ -1,7 +1,8 @@
 //! The tables: what is measured for each, and how it is shown.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -58,11 +59,8 @@ impl Tables {
         for (name, table) in
             [("machine", &self.about)].into_iter().chain(self.made.iter().map(|(name, table)| (*name, table)))
         {
-            let (begin, end) = (format!("<!-- measured: {name} -->\n"), format!("<!-- end of measured: {name} -->\n"));
-            let around = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-            let Some((before, after)) = around else {
-                return Err(format!("{}: the marks of the part {name:?} are missing", path.display()));
-            };
+            let (begin, end) = marks(name);
+            let (before, after) = around(&text, name).ok_or_else(|| no_marks(path, name))?;
             text = format!("{before}{begin}\n{table}\n{end}{after}");
         }
         fs::write(path, text).map_err(at)?;
@@ -71,6 +69,30 @@ impl Tables {
         let picture = path.with_file_name("handshakes.svg");
         fs::write(&picture, plot::draw(table)).map_err(|error| format!("{}: {error}", picture.display()))
     }
+}
+
+/// Whether the tables of these names can be written into the document: asked before half an hour of measuring.
+pub(crate) fn can_be_written<'a>(path: &Path, mut names: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let at = |error| format!("{}: {error}", path.display());
+    let mut text = String::new();
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(at)?;
+    file.read_to_string(&mut text).map_err(at)?;
+    names.find(|name| around(&text, name).is_none()).map_or(Ok(()), |name| Err(no_marks(path, name)))
+}
+
+fn marks(name: &str) -> (String, String) {
+    (format!("<!-- measured: {name} -->\n"), format!("<!-- end of measured: {name} -->\n"))
+}
+
+/// What stands before and after a table, and its marks.
+fn around<'t>(text: &'t str, name: &str) -> Option<(&'t str, &'t str)> {
+    let (begin, end) = marks(name);
+    let (before, rest) = text.split_once(&begin)?;
+    Some((before, rest.split_once(&end)?.1))
+}
+
+fn no_marks(path: &Path, name: &str) -> String {
+    format!("{}: the marks of the part {name:?} are missing", path.display())
 }
 
 fn start(bench: &Bench, subjects: &[Subject], setup: Setup) -> Result<Vec<Started>, String> {
