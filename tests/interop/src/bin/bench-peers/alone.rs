@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bench::{Bench, ROUNDS, json as measured, median, pinned};
+use crate::bench::{Bench, ROUNDS, bound, json as measured, median, pinned};
 use crate::subjects::{Mode, Setup, listening, ours};
 use crate::tables::{cell, heading, line};
 
@@ -76,7 +76,7 @@ pub(crate) fn workers(bench: &Bench) -> Result<String, String> {
         let port = free_port();
         let mut config = ours(bench, P256, port);
         config["server"]["worker_threads"] = json!(workers);
-        rows.push(Free::start(programs::command("qtls-server"), port, &config)?);
+        rows.push(Free::start(bound(programs::command("qtls-server")), port, &config)?);
     }
     let mut all = [const { Vec::new() }; 2];
     for _ in 0..ROUNDS {

@@ -149,15 +149,25 @@ pub(crate) fn peer<P: AsRef<Path>>(program: &str, shares: impl IntoIterator<Item
 
 /// The same command, kept to one processor.
 fn on(processor: u32, command: Command) -> Command {
-    let mut pinned = Command::new("taskset");
-    pinned.args(["--cpu-list", &processor.to_string()]).arg(command.get_program()).args(command.get_args());
+    through(&["taskset", "--cpu-list", &processor.to_string()], bound(command))
+}
+
+/// The same command, which ends with this process: who interrupts half an hour of measuring is left no servers.
+pub(crate) fn bound(command: Command) -> Command {
+    through(&["setpriv", "--pdeathsig", "KILL"], command)
+}
+
+/// The same command, executed by another one.
+fn through(first: &[&str], command: Command) -> Command {
+    let mut whole = Command::new(first[0]);
+    whole.args(&first[1..]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => pinned.env(name, value),
-            None => pinned.env_remove(name),
+            Some(value) => whole.env(name, value),
+            None => whole.env_remove(name),
         };
     }
-    pinned
+    whole
 }
 
 /// What a command prints, which has to succeed.
